@@ -1,0 +1,236 @@
+"""What the engine needs of a store: rows, not operations. The engine and the stores know only this page of each other.
+
+A store never judges time: `now` is an argument, and "expired" (`expires_at <= now`) a predicate of every read that
+takes it. A store never judges callers either: a namespace comes in as its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from stash_protocol.operations import ValueType
+from stash_protocol.reader import Payload
+
+TYPES: tuple[ValueType, ...] = ("bytes", "text", "json")
+"""Value types by the small number a row keeps."""
+
+
+class Head(NamedTuple):
+    """An entry without its value.
+
+    Attributes:
+        id: the row; never reused while the store is open.
+        type: index into `TYPES`.
+        ttl: the entry's own TTL, milliseconds, which a touch restores.
+        size: bytes of the value.
+        tagged: whether rows of other tables belong to it.
+    """
+
+    id: int
+    key: str
+    type: int
+    created: int
+    updated: int
+    expires: int
+    ttl: int
+    version: int
+    size: int
+    tagged: int
+
+
+class Row(NamedTuple):
+    """An entry with its value; the first ten fields are `Head`'s."""
+
+    id: int
+    key: str
+    type: int
+    created: int
+    updated: int
+    expires: int
+    ttl: int
+    version: int
+    size: int
+    tagged: int
+    value: bytes
+
+
+class Fresh(NamedTuple):
+    """What an entry is to become: all of a row that a write decides."""
+
+    type: int
+    created: int
+    updated: int
+    expires: int
+    ttl: int
+    version: int
+    value: Payload
+
+
+class Expired(NamedTuple):
+    """An entry whose time is over, about to be deleted."""
+
+    id: int
+    namespace: int
+    key: str
+    expires: int
+    version: int
+    size: int
+
+
+class Usage(NamedTuple):
+    """What is alive in a namespace."""
+
+    entries: int
+    bytes: int
+
+
+class Snapshot(Protocol):
+    """Reads that see one moment of the store and may take long; usable off the thread that writes."""
+
+    def page(
+        self, namespace: int, prefix: str, after: str | None, limit: int, *, now: int, tag: str | None = None
+    ) -> tuple[list[Head], str | None]:
+        """Live heads in the order of their keys, after `after`; and where to go on, None at the end.
+
+        At most ``limit`` rows are looked at, so a page may be shorter than that and still not be the last.
+        """
+        ...
+
+    def values(
+        self, namespace: int, prefix: str, after: str | None, limit: int, max_bytes: int, *, now: int
+    ) -> tuple[list[tuple[Row, list[str]]], str | None]:
+        """The same with values and tags; ends early once the values reach ``max_bytes``."""
+        ...
+
+    def candidates(
+        self, namespace: int, prefix: str, tag: str | None, *, now: int, before: int | None, skip_newest: int
+    ) -> list[Head]:
+        """Live heads a prune may choose: last written before ``before``, or not among the ``skip_newest`` newest."""
+        ...
+
+
+class Store(Protocol):
+    """The rows of all namespaces. One thread writes; `snapshot` may be read from others."""
+
+    path: str
+    sqlite_version: str
+
+    # ── turns ──
+
+    @property
+    def writing(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    def begin(self) -> None:
+        """Open the transaction every write needs."""
+        ...
+
+    def commit(self) -> None:
+        """Make the turn's writes durable. On failure nothing of the turn is kept."""
+        ...
+
+    def rollback(self) -> None:
+        """Undo the turn, if one is open."""
+        ...
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Within a turn: undo what was written inside when an exception leaves it."""
+        ...
+
+    # ── namespaces ──
+
+    def namespace(self, name: str) -> int:
+        """The number of a namespace, 0 for one that holds nothing yet."""
+        ...
+
+    def create_namespace(self, name: str) -> int:
+        """The number of a namespace; makes one within the turn."""
+        ...
+
+    def namespace_name(self, namespace: int) -> str:
+        """The name behind a number."""
+        ...
+
+    def usage(self, namespace: int, now: int) -> Usage:
+        """Live entries and bytes. Cheap: its cost grows with what is expired and not yet deleted, only."""
+        ...
+
+    def total(self, now: int) -> tuple[Usage, int]:
+        """Live entries and bytes of all namespaces, and how many namespaces have any."""
+        ...
+
+    def floor(self, namespace: int) -> int:
+        """The highest version of any entry that was deleted: a new entry starts above it, so that a version, once
+        seen, never comes back with another value."""
+        ...
+
+    # ── entries ──
+
+    def head(self, namespace: int, key: str) -> Head | None:
+        """The row of a key, alive or expired."""
+        ...
+
+    def find(self, namespace: int, key: str, now: int) -> Row | None:
+        """The live entry of a key."""
+        ...
+
+    def insert(self, namespace: int, key: str, fresh: Fresh, tags: Sequence[str] = ()) -> int:
+        """A new row; its id."""
+        ...
+
+    def replace(self, namespace: int, head: Head, fresh: Fresh, tags: Sequence[str] | None = None) -> None:
+        """Overwrite a row whole; ``tags`` None keeps them."""
+        ...
+
+    def retime(self, head: Head, *, expires: int, ttl: int, version: int) -> None:
+        """Change the time of a row, and nothing else."""
+        ...
+
+    def delete(self, namespace: int, heads: Sequence[Head | Expired]) -> None:
+        """Delete rows of one namespace."""
+        ...
+
+    def expired(self, now: int, limit: int, namespace: int | None = None) -> list[Expired]:
+        """Rows whose time is over, those longest over first."""
+        ...
+
+    def soonest(self, namespace: int, now: int, limit: int) -> list[Head]:
+        """Live rows, nearest expiry first: what `evict = "soonest"` takes."""
+        ...
+
+    def next_expiry(self) -> int | None:
+        """The earliest ``expires`` of all rows."""
+        ...
+
+    # ── care ──
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Reads off the writing thread."""
+        ...
+
+    def load_meta(self, name: str) -> str | None:
+        """A fact about the store itself."""
+        ...
+
+    def save_meta(self, name: str, value: str) -> None:
+        """Keep a fact about the store itself; in the open turn, or at once."""
+        ...
+
+    def tidy(self) -> Iterator[None]:
+        """Give freed space back to the file system, a bounded slice a step; nothing to do ends it."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Move the log into the database file. Thread-safe, may take long; readers and the writer go on."""
+        ...
+
+    def probe(self, write: bool) -> None:
+        """Raise what a read, or a write, would meet now."""
+        ...
+
+    def close(self) -> None:
+        """Leave the file as small and whole as it can be."""
+        ...
