@@ -6,7 +6,7 @@ takes it. A store never judges callers either: a namespace comes in as its numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
@@ -21,7 +21,7 @@ class Head(NamedTuple):
     """An entry without its value.
 
     Attributes:
-        id: the row; never reused while the store is open.
+        id: the row, valid within the turn that read it.
         type: index into `TYPES`.
         ttl: the entry's own TTL, milliseconds, which a touch restores.
         size: bytes of the value.
@@ -69,7 +69,7 @@ class Fresh(NamedTuple):
 
 
 class Expired(NamedTuple):
-    """An entry whose time is over, about to be deleted."""
+    """An entry that time, or the lack of room, deletes."""
 
     id: int
     namespace: int
@@ -86,11 +86,15 @@ class Usage(NamedTuple):
     bytes: int
 
 
-class Snapshot(Protocol):
-    """Reads that see one moment of the store and may take long; usable off the thread that writes."""
+class Reads(Protocol):
+    """Reads of many rows, page by page."""
+
+    def namespace(self, name: str) -> int:
+        """The number of a namespace, 0 for one that holds nothing yet."""
+        ...
 
     def page(
-        self, namespace: int, prefix: str, after: str | None, limit: int, *, now: int, tag: str | None = None
+        self, namespace: int, prefix: str, after: str, limit: int, *, now: int, tag: str | None = None
     ) -> tuple[list[Head], str | None]:
         """Live heads in the order of their keys, after `after`; and where to go on, None at the end.
 
@@ -99,23 +103,28 @@ class Snapshot(Protocol):
         ...
 
     def values(
-        self, namespace: int, prefix: str, after: str | None, limit: int, max_bytes: int, *, now: int
+        self, namespace: int, prefix: str, after: str, limit: int, *, now: int, max_bytes: int
     ) -> tuple[list[tuple[Row, list[str]]], str | None]:
         """The same with values and tags; ends early once the values reach ``max_bytes``."""
         ...
 
-    def candidates(
-        self, namespace: int, prefix: str, tag: str | None, *, now: int, before: int | None, skip_newest: int
-    ) -> list[Head]:
-        """Live heads a prune may choose: last written before ``before``, or not among the ``skip_newest`` newest."""
-        ...
 
+class Store(Reads, Protocol):
+    """The rows of all namespaces. One thread uses a store; `snapshot` is for others.
 
-class Store(Protocol):
-    """The rows of all namespaces. One thread writes; `snapshot` may be read from others."""
+    Every method can raise StorageFull, StorageDamaged or Busy; then the turn is to be rolled back.
+
+    Attributes:
+        path: of the file; empty for a store in memory.
+        version: of the engine below, for people.
+        log_pages: pages of the log that `checkpoint` has not moved yet.
+        off_thread: whether snapshots are independent of the thread that writes.
+    """
 
     path: str
-    sqlite_version: str
+    version: str
+    log_pages: int
+    off_thread: bool
 
     # ── turns ──
 
@@ -142,10 +151,6 @@ class Store(Protocol):
 
     # ── namespaces ──
 
-    def namespace(self, name: str) -> int:
-        """The number of a namespace, 0 for one that holds nothing yet."""
-        ...
-
     def create_namespace(self, name: str) -> int:
         """The number of a namespace; makes one within the turn."""
         ...
@@ -154,12 +159,20 @@ class Store(Protocol):
         """The name behind a number."""
         ...
 
+    def held(self, namespace: int) -> int:
+        """Bytes of all rows, expired ones included: what is alive is never more. Costs nothing."""
+        ...
+
+    def overdue(self, namespace: int, now: int) -> Usage:
+        """Entries and bytes whose time is over and which are not deleted yet."""
+        ...
+
     def usage(self, namespace: int, now: int) -> Usage:
-        """Live entries and bytes. Cheap: its cost grows with what is expired and not yet deleted, only."""
+        """Live entries and bytes; the cost grows with what is expired and not yet deleted."""
         ...
 
     def total(self, now: int) -> tuple[Usage, int]:
-        """Live entries and bytes of all namespaces, and how many namespaces have any."""
+        """Live entries and bytes of all namespaces, and how many namespaces hold any row."""
         ...
 
     def floor(self, namespace: int) -> int:
@@ -181,15 +194,15 @@ class Store(Protocol):
         """A new row; its id."""
         ...
 
-    def replace(self, namespace: int, head: Head, fresh: Fresh, tags: Sequence[str] | None = None) -> None:
+    def replace(self, namespace: int, head: Head | Row, fresh: Fresh, tags: Sequence[str] | None = None) -> None:
         """Overwrite a row whole; ``tags`` None keeps them."""
         ...
 
-    def retime(self, head: Head, *, expires: int, ttl: int, version: int) -> None:
+    def retime(self, head: Head | Row, *, expires: int, ttl: int, version: int) -> None:
         """Change the time of a row, and nothing else."""
         ...
 
-    def delete(self, namespace: int, heads: Sequence[Head | Expired]) -> None:
+    def delete(self, namespace: int, rows: Sequence[Head | Row | Expired]) -> None:
         """Delete rows of one namespace."""
         ...
 
@@ -197,7 +210,7 @@ class Store(Protocol):
         """Rows whose time is over, those longest over first."""
         ...
 
-    def soonest(self, namespace: int, now: int, limit: int) -> list[Head]:
+    def soonest(self, namespace: int, now: int, limit: int) -> list[Expired]:
         """Live rows, nearest expiry first: what `evict = "soonest"` takes."""
         ...
 
@@ -207,8 +220,8 @@ class Store(Protocol):
 
     # ── care ──
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Reads off the writing thread."""
+    def snapshot(self) -> AbstractContextManager[Reads]:
+        """Reads that see one moment of the store and may take long; thread-safe when ``off_thread``."""
         ...
 
     def load_meta(self, name: str) -> str | None:
@@ -219,16 +232,19 @@ class Store(Protocol):
         """Keep a fact about the store itself; in the open turn, or at once."""
         ...
 
-    def tidy(self) -> Iterator[None]:
-        """Give freed space back to the file system, a bounded slice a step; nothing to do ends it."""
+    def tidy(self) -> bool:
+        """Within a turn: give a bounded slice of freed space back to the file system; True: there is more."""
         ...
 
-    def checkpoint(self) -> None:
-        """Move the log into the database file. Thread-safe, may take long; readers and the writer go on."""
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Move the log into the database file. Thread-safe, may take long; readers and the writer go on.
+
+        ``truncate``: also empty the log, when nobody is reading it: what was deleted is then gone from it too.
+        """
         ...
 
-    def probe(self, write: bool) -> None:
-        """Raise what a read, or a write, would meet now."""
+    def probe(self) -> None:
+        """Raise what a read or a write would meet now."""
         ...
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ Count = Annotated[int, Meta(ge=0)]
 MAX_FORGET_KEYS = 256  # keys in one forget: one bounded statement each
 MAX_PAGE = 1000  # rows in one page of list
 MAX_BATCH = 1000  # operations in one atomic batch: one transaction nobody else can write beside
+MAX_IMPORT = 1000  # rows in one import
 DEFAULT_TIMEOUT = 30_000  # milliseconds
 
 
@@ -64,6 +65,16 @@ class Pace(Enum):
     STEPS = "steps"  # many bounded writes: a slice a turn, others served between slices
     SCAN = "scan"  # reads many rows: off the loop, on a snapshot of its own
     DOOR = "door"  # about the connection itself: answered by the door
+
+
+class Cargo(Enum):
+    """What a request's payload is."""
+
+    NONE = "none"  # there must not be any
+    VALUE = "value"  # the value, as it is to be stored
+    ITEM = "item"  # one JSON document
+    FRAMES = "frames"  # whole requests
+    ROWS = "rows"  # a msgpack array
 
 
 # ── replies ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -332,7 +343,7 @@ class List(Request, tag="list"):
     prefix: Prefix = ""
     tag: Tag | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
-    cursor: Key | None = None
+    cursor: Prefix = ""
 
 
 class Incr(Request, tag="incr"):
@@ -372,7 +383,7 @@ class Export(Request, tag="export"):
     """
 
     prefix: Prefix = ""
-    cursor: Key | None = None
+    cursor: Prefix = ""
 
 
 class Import(Request, tag="import"):
@@ -393,7 +404,6 @@ class Prune(Request, tag="prune"):
 
     older_than_ms: Duration | None = None
     keep_newest: Count | None = None
-    keep_highest_score: Count | None = None
     prefix: Prefix = ""
     tag: Tag | None = None
     dry_run: bool = False
@@ -483,6 +493,7 @@ class Operation(NamedTuple):
     reply: type[Struct]
     access: Access
     pace: Pace
+    cargo: Cargo = Cargo.NONE
 
     @property
     def name(self) -> str:
@@ -496,12 +507,12 @@ class Operation(NamedTuple):
 
 
 OPERATIONS: dict[type[Request], Operation] = {
-    request: Operation(request, reply, access, pace)
-    for request, reply, access, pace in (
+    row[0]: Operation(*row)
+    for row in (
         (Hello, Welcome, Access.KNOWN, Pace.DOOR),
-        (Set, Entry, Access.WRITE, Pace.INLINE),
+        (Set, Entry, Access.WRITE, Pace.INLINE, Cargo.VALUE),
         (Get, Entry, Access.READ, Pace.INLINE),
-        (Update, Entry, Access.WRITE, Pace.INLINE),
+        (Update, Entry, Access.WRITE, Pace.INLINE, Cargo.VALUE),
         (Extend, Remaining, Access.WRITE, Pace.INLINE),
         (Forget, Forgotten, Access.WRITE, Pace.INLINE),
         (Clear, Forgotten, Access.WRITE, Pace.STEPS),
@@ -509,10 +520,10 @@ OPERATIONS: dict[type[Request], Operation] = {
         (Exists, Existence, Access.READ, Pace.INLINE),
         (List, Page, Access.READ, Pace.SCAN),
         (Incr, Number, Access.WRITE, Pace.INLINE),
-        (Append, Length, Access.WRITE, Pace.INLINE),
-        (Batch, Done, Access.WRITE, Pace.INLINE),
+        (Append, Length, Access.WRITE, Pace.INLINE, Cargo.ITEM),
+        (Batch, Done, Access.WRITE, Pace.INLINE, Cargo.FRAMES),
         (Export, Page, Access.READ, Pace.SCAN),
-        (Import, Imported, Access.WRITE, Pace.INLINE),
+        (Import, Imported, Access.WRITE, Pace.STEPS, Cargo.ROWS),
         (Prune, Pruned, Access.WRITE, Pace.STEPS),
         (Watch, Done, Access.READ, Pace.DOOR),
         (Cancel, Done, Access.KNOWN, Pace.DOOR),

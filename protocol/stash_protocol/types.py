@@ -76,9 +76,8 @@ def check_key(key: str) -> str:
     Raises:
         BadRequest: empty, longer than `MAX_KEY_BYTES`, or not encodable as UTF-8.
     """
-    if 0 < len(key) <= MAX_KEY_BYTES >> 2:  # four bytes a character at most: short enough whatever they are
-        if key.isascii():
-            return key
+    if key.isascii() and 0 < len(key) <= MAX_KEY_BYTES:  # nearly all keys, without encoding them
+        return key
     try:
         size = len(key.encode())
     except UnicodeEncodeError:

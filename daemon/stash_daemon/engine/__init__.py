@@ -1,0 +1,190 @@
+"""The engine: the meaning of every operation. Plain synchronous functions over rows; no sockets, no SQL, no waiting.
+
+Whoever calls it (a door, or the library in process) decides how to wait, and groups writes into turns: `begin`, any
+number of `execute`, `commit`; only then may the replies leave.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from stash_daemon.clock import SystemClock
+from stash_daemon.engine import about, access, listing, pruning
+from stash_daemon.engine.batch import MEMBERS, Operate, run_batch
+from stash_daemon.engine.core import Core, Reply, check_size
+from stash_daemon.keys import Caller
+from stash_daemon.lock import OwnerLock
+from stash_protocol.errors import BadRequest, Forbidden, OverQuota, StashError, Unauthenticated
+from stash_protocol.operations import (
+    OPERATIONS,
+    Access,
+    Batch,
+    Cargo,
+    Clear,
+    Export,
+    Get,
+    GetStats,
+    GetStatus,
+    Import,
+    KeyCreate,
+    KeyList,
+    KeyRevoke,
+    KeyRotate,
+    List,
+    Ping,
+    Prune,
+    Ready,
+    Request,
+    Set,
+)
+from stash_protocol.reader import Payload
+
+__all__ = ["INLINE", "SCANS", "STEPS", "Engine", "Reply"]
+
+CLOCK = "clock"  # the name its anchor has in the store
+CLOCK_SAVED_EVERY = 60_000  # milliseconds: what a reboot beside a wall clock set back can give back at most
+MAX_BULK = 64 << 20  # bytes of one batch or one page of an import, unless the tier's largest value is larger
+
+INLINE: dict[type[Request], Operate] = {
+    **MEMBERS,
+    Batch: run_batch,
+    Ping: about.ping,
+    Ready: about.ready,
+    GetStatus: about.status,
+    KeyCreate: access.key_create,
+    KeyList: access.key_list,
+    KeyRotate: access.key_rotate,
+    KeyRevoke: access.key_revoke,
+}
+
+STEPS: dict[type[Request], Callable[[Core, Caller, Any, Payload], Iterator[Reply | None]]] = {
+    Clear: pruning.clear,
+    Import: listing.import_entries,
+    Prune: pruning.prune,
+}
+
+SCANS: dict[type[Request], Callable[[Core, Caller, Any], Reply]] = {
+    List: listing.list_entries,
+    Export: listing.export_entries,
+    GetStats: about.stats,
+}
+
+
+class Engine(Core):
+    """One database and what can be done with it. One thread uses an engine, but for `scan`."""
+
+    lock: OwnerLock | None = None  # what makes this engine the only one on its database; released last
+    _clock_saved = 0  # milliseconds since the epoch
+
+    # ── may they ──
+
+    def admit(self, request: Request, payload_length: int, caller: Caller) -> None:
+        """Judge a request before any of its payload is kept.
+
+        Raises:
+            Unauthenticated: the API key was revoked or is over.
+            Forbidden: its scopes do not cover the operation.
+            BadRequest: a payload where none belongs.
+            TooLarge, OverQuota: the payload cannot be stored whatever it is.
+        """
+        if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
+            raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
+        operation = OPERATIONS[type(request)]
+        scope = operation.access
+        if scope is not Access.KNOWN and scope.value not in caller.scopes:
+            raise Forbidden(f"{operation.name} needs scope {scope.value}, which this API key does not have")
+        if type(request) is Get and request.touch and "write" not in caller.scopes:
+            raise Forbidden("get with touch needs scope write, which this API key does not have")
+        if payload_length:
+            self._admit_payload(request, operation.cargo, payload_length, caller)
+
+    def _admit_payload(self, request: Request, cargo: Cargo, length: int, caller: Caller) -> None:
+        if cargo is Cargo.NONE:
+            raise BadRequest(f"{OPERATIONS[type(request)].name} takes no payload; {length:,} bytes were announced")
+        if cargo in (Cargo.VALUE, Cargo.ITEM):
+            check_size(caller.tier, length)
+        elif length > max(MAX_BULK, caller.tier.max_value):
+            raise BadRequest(f"{length:,} bytes at once; send parts of at most {MAX_BULK:,}")
+        if length > caller.tier.quota:
+            raise OverQuota(f"{length:,} bytes are more than the whole quota of tier {caller.tier.name}")
+        if type(request) is Set and request.key is not None and caller.tier.evict == "refuse":
+            now, namespace = self.clock.now(), self.store.namespace(caller.namespace)
+            head = self.store.head(namespace, request.key) if namespace else None
+            self.make_room(caller, namespace, length - (head.size if head and head.expires > now else 0), now)
+
+    def needs_turn(self, request: Request) -> bool:
+        """Whether the request writes, and so belongs into a turn."""
+        return OPERATIONS[type(request)].access is Access.WRITE or (type(request) is Get and request.touch)
+
+    # ── turns ──
+
+    def begin(self) -> None:
+        """Open a turn: everything until `commit` is one transaction."""
+        self.observer.require_audit()
+        self.store.begin()
+        now = self.clock.now()
+        if now - self._clock_saved > CLOCK_SAVED_EVERY:
+            self._clock_saved = now
+            self.save_clock()
+
+    def commit(self) -> None:
+        """Make the turn durable, then tell watchers.
+
+        Raises:
+            StorageFull, Busy, StorageDamaged: nothing of the turn was kept.
+        """
+        try:
+            self.store.commit()
+        except StashError:
+            self.rollback()
+            raise
+        self.events.publish()
+
+    def rollback(self) -> None:
+        """Undo the turn."""
+        self.store.rollback()
+        self.events.discard()
+
+    # ── do it ──
+
+    def execute(self, request: Request, payload: Payload, caller: Caller) -> Reply:
+        """Carry out an operation whose pace is INLINE."""
+        return INLINE[type(request)](self, caller, request, payload)
+
+    def steps(self, request: Request, payload: Payload, caller: Caller) -> Iterator[Reply | None]:
+        """Carry out an operation whose pace is STEPS: every item but the last is None and ends a slice."""
+        return STEPS[type(request)](self, caller, request, payload)
+
+    def scan(self, request: Request, caller: Caller) -> Reply:
+        """Carry out an operation whose pace is SCAN; from any thread, unless `scans_inline`."""
+        return SCANS[type(request)](self, caller, request)
+
+    @property
+    def scans_inline(self) -> bool:
+        """Whether scans must run on the engine's own thread: a store in memory has one connection."""
+        return not self.store.off_thread
+
+    # ── time ──
+
+    def sweep(self) -> bool:
+        """Within a turn: delete a slice of what is expired; True when there may be more."""
+        return pruning.sweep(self)
+
+    def next_expiry(self) -> int | None:
+        """When the next entry expires, milliseconds since the epoch."""
+        return self.store.next_expiry()
+
+    def save_clock(self) -> None:
+        """Keep what the next run needs so that no entry's time comes back."""
+        if isinstance(self.clock, SystemClock):
+            self.store.save_meta(CLOCK, json.dumps(self.clock.anchor()))
+
+    def close(self) -> None:
+        """Leave everything as the next run wants to find it."""
+        self.save_clock()
+        self.store.close()
+        self.observer.close()
+        if self.lock is not None:
+            self.lock.release()

@@ -1,0 +1,86 @@
+"""batch: several operations, all or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from stash_daemon.engine import accumulate, entries
+from stash_daemon.engine.core import Core, Reply
+from stash_daemon.keys import Caller
+from stash_protocol.errors import BadRequest, StashError
+from stash_protocol.frames import pack
+from stash_protocol.operations import (
+    MAX_BATCH,
+    Append,
+    Batch,
+    Done,
+    Envelope,
+    Exists,
+    Extend,
+    Forget,
+    Get,
+    Incr,
+    Request,
+    Set,
+    Ttl,
+    Update,
+)
+from stash_protocol.reader import FrameReader, Payload
+
+Operate = Callable[[Core, Caller, Any, Payload], Reply]
+
+MEMBERS: dict[type[Request], Operate] = {
+    Set: entries.set_entry,
+    Get: entries.get_entry,
+    Update: entries.update_entry,
+    Extend: entries.extend_entry,
+    Forget: entries.forget_entries,
+    Ttl: entries.entry_ttl,
+    Exists: entries.entry_exists,
+    Incr: accumulate.incr,
+    Append: accumulate.append,
+}
+"""The operations on single entries: what may stand in a batch."""
+
+_requests = msgspec.msgpack.Decoder(Set | Get | Update | Extend | Forget | Ttl | Exists | Incr | Append)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def unpack(payload: Payload) -> list[tuple[Request, Payload]]:
+    """The requests in a batch, with their payloads.
+
+    Raises:
+        BadRequest: something in it is not a whole, allowed request, or there are too many.
+    """
+    reader = FrameReader[Request](lambda envelope, _length: _requests.decode(envelope))
+    requests: list[tuple[Request, Payload]] = []
+    try:
+        for request in reader.feed(bytes(payload)):
+            requests.append(request)
+            if len(requests) > MAX_BATCH:
+                raise BadRequest(f"a batch has at most {MAX_BATCH:,} operations")
+    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest(f"operation {len(requests) + 1} of the batch cannot be read: {error}") from None
+    if not reader.idle:
+        raise BadRequest("the batch's last frame is not complete")
+    return requests
+
+
+def run_batch(core: Core, caller: Caller, _request: Batch, payload: Payload) -> Reply:
+    """Carry out all of it in one transaction, or nothing."""
+    replies = bytearray()
+    requests = unpack(payload)
+    told = core.events.mark()
+    with core.store.savepoint():
+        for number, (request, value) in enumerate(requests, start=1):
+            try:
+                reply = MEMBERS[type(request)](core, caller, request, value)
+            except StashError as error:
+                core.events.discard(told)
+                message = f"operation {number} of {len(requests)}: {error.message}; nothing of the batch was done"
+                raise type(error)(message, retry_after=error.retry_after) from None
+            replies += pack(_encode(Envelope(request.id, reply.body)), bytes(reply.payload))
+    return Reply(Done(), bytes(replies))

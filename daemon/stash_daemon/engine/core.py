@@ -1,0 +1,147 @@
+"""What the operations share: the caller's rows, how long an entry lives, whether there is room, and who is told."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from stash_daemon.clock import Clock
+from stash_daemon.engine.events import Events
+from stash_daemon.keys import ApiKeys, Caller
+from stash_daemon.observe import Observer
+from stash_daemon.settings import Settings, Tier
+from stash_daemon.store import TYPES, Expired, Head, Row, Store
+from stash_protocol.errors import BadRequest, NotFound, OverQuota, TooLarge
+from stash_protocol.operations import Entry, Event
+from stash_protocol.reader import Payload
+from stash_protocol.types import format_duration, format_size
+
+MAX_EVICTIONS = 256  # rows one write may push out: bounds the time it takes
+
+EventName = Literal["set", "update", "extend", "forget", "expire"]
+
+
+class Reply(NamedTuple):
+    """What an operation answers."""
+
+    body: Struct
+    payload: Payload = b""
+
+
+class Core:
+    """The parts of one engine, and the rules more than one operation follows."""
+
+    def __init__(self, store: Store, clock: Clock, settings: Settings, keys: ApiKeys, observer: Observer) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self.keys = keys
+        self.observer = observer
+        self.events = Events()
+        self.started = clock.now()
+
+    def live(self, namespace: int, key: str, now: int) -> Head:
+        """The head of a live entry.
+
+        Raises:
+            NotFound: there is none; whether it expired or never was is not said.
+        """
+        head = self.store.head(namespace, key)
+        if head is None or head.expires <= now:
+            raise absent(key)
+        return head
+
+    def make_room(self, caller: Caller, namespace: int, growth: int, now: int) -> bool:
+        """See that the namespace may grow by so many bytes; True when entries had to go for it.
+
+        Raises:
+            OverQuota: it may not grow, and nothing (more) may be evicted.
+        """
+        quota = caller.tier.quota
+        if growth <= 0 or self.store.held(namespace) + growth <= quota:
+            return False
+        excess = self.store.usage(namespace, now).bytes + growth - quota
+        if excess <= 0:
+            return False
+        if caller.tier.evict == "soonest" and growth <= quota and self._evict(caller, namespace, excess, now):
+            return True
+        raise OverQuota(
+            f"{format_size(growth)} more would put the namespace {format_size(excess)} over the"
+            f" {format_size(quota)} of tier {caller.tier.name}; forget or prune something"
+        )
+
+    def _evict(self, caller: Caller, namespace: int, excess: int, now: int) -> bool:
+        """Delete what expires soonest, if that makes enough room; else nothing."""
+        chosen: list[Expired] = []
+        for row in self.store.soonest(namespace, now, MAX_EVICTIONS):
+            if excess <= 0:
+                break
+            chosen.append(row)
+            excess -= row.size
+        if excess > 0:
+            return False
+        self.store.delete(namespace, chosen)
+        for row in chosen:
+            self.tell(caller.namespace, "forget", row.key, now, row.version, row.expires)
+            self.observer.log("warning", "evicted", namespace=caller.namespace, key=row.key, payload_bytes=row.size)
+        return True
+
+    def tell(self, namespace: str, name: EventName, key: str, at: int, version: int, expires: int) -> None:
+        """Let watchers know, once the turn is committed."""
+        if self.events.wanted(namespace):
+            self.events.add(namespace, Event(name, key, at, version, expires))
+
+
+def check_size(tier: Tier, size: int) -> None:
+    """Refuse a value the tier has no room for.
+
+    Raises:
+        TooLarge: names both sizes.
+    """
+    if size > tier.max_value:
+        raise TooLarge(
+            f"the value has {size:,} bytes ({format_size(size)}); tier {tier.name} allows {tier.max_value:,}"
+            f" ({format_size(tier.max_value)})"
+        )
+
+
+def lifetime(tier: Tier, ttl: int | None) -> int:
+    """The TTL a new entry gets, milliseconds.
+
+    Raises:
+        BadRequest: beyond the tier's maximum.
+    """
+    if ttl is None:
+        return min(tier.default_ttl, tier.max_ttl)
+    if ttl > tier.max_ttl:
+        raise BadRequest(
+            f"a TTL of {format_duration(ttl)} is more than the {format_duration(tier.max_ttl)} tier {tier.name} allows"
+        )
+    return ttl
+
+
+def prolonged(head: Head | Row, by: int, tier: Tier, now: int) -> tuple[int, bool]:
+    """When an entry expires once so much is added to its time, and whether the tier's maximum cut that.
+
+    The maximum never shortens what another tier, or a larger maximum of before, has given.
+    """
+    wanted, limit = head.expires + by, max(head.expires, now + tier.max_ttl)
+    return min(wanted, limit), wanted > limit
+
+
+def absent(key: str) -> NotFound:
+    """The one error for whatever is not there, or not the caller's."""
+    return NotFound(f"no entry {shown(key)}: it expired, was forgotten or never was")
+
+
+def shown(key: str) -> str:
+    """A key in a message: quoted, on one line, not longer than a line."""
+    return repr(key if len(key) <= 80 else key[:77] + "...")
+
+
+def entry(row: Head | Row, now: int) -> Entry:
+    """A row as its owner sees it."""
+    return Entry(
+        row.key, TYPES[row.type], row.size, row.version, row.expires - now, row.expires, row.created, row.updated
+    )
