@@ -1,0 +1,31 @@
+# Everything a fresh clone needs happens in here: a virtual environment in .venv, made anew when pyproject.toml changes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check check-code clean
+
+run: .venv/installed  ## install `stash` for this user and show it at work
+	@deploy/link.sh
+	@examples/tour.sh
+
+test: .venv/installed-dev  ## run the tests
+	$(BIN)/pytest -q -n auto
+
+check: test check-code  ## everything CI checks
+
+check-code: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove what the targets above made here
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
+
+.venv/installed: pyproject.toml
+	@PYTHON="$(PYTHON)" deploy/install.sh .
+	@touch $@
+
+.venv/installed-dev: pyproject.toml
+	@PYTHON="$(PYTHON)" deploy/install.sh '.[dev]'
+	@touch $@ .venv/installed

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the project (argument: what pip is to install, editable) into .venv, made with $PYTHON where it is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "stash needs Python 3.11 or newer and '$python' is not; say which: make PYTHON=python3.12" >&2
+    exit 1
+fi
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    rm -rf .venv
+    if "$python" -c 'import ensurepip' 2>/dev/null; then
+        "$python" -m venv .venv
+    elif "$python" -m pip --version >/dev/null 2>&1; then # Debian ships venv without ensurepip; its pip can fill in
+        "$python" -m venv --without-pip .venv
+        "$python" -m pip --python .venv/bin/python install --quiet pip
+    else
+        echo "'$python' cannot make a virtual environment; on Debian and Ubuntu: sudo apt install python3-venv" >&2
+        exit 1
+    fi
+fi
+echo "installing $1 into .venv"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$1"
