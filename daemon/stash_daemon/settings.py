@@ -1,37 +1,51 @@
-"""Settings: what can be set, its default, and where a value came from. Flags beat environment beat file."""
+"""Settings: what can be set, its default, and where a value came from. Flags beat environment beat file beat mode.
+
+The fields of `Settings` and `Tier` are the only table: names, types, bounds, defaults and meanings are read from
+them, by `load`, by `describe` and by the test that holds docs/configuration.md against them.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
-from stash_protocol.types import SIZES, UNITS
+from stash_daemon import config
+from stash_daemon.setting import DURATION, PATH, SIZE, Setting, read, table_of, written
+from stash_protocol import address
+from stash_protocol.errors import BadRequest
+from stash_protocol.types import MAX_DURATION, SIZES, UNITS
 
-MIB, GIB = SIZES["M"], SIZES["G"]
-HOUR, DAY = UNITS["h"], UNITS["d"]
+KIB, MIB, GIB = SIZES["K"], SIZES["M"], SIZES["G"]
+SECOND, MINUTE, HOUR, DAY = UNITS["s"], UNITS["m"], UNITS["h"], UNITS["d"]
+
+MAX_VALUE = 900 * MIB  # bytes: SQLite's rows end at 1,000,000,000 bytes
+MAX_RATE = 1_000_000_000  # requests a minute: more than any machine answers
+
+Duration = Annotated[int, Meta(ge=0, le=MAX_DURATION, extra=DURATION)]
+Ttl = Annotated[int, Meta(ge=1, le=MAX_DURATION, extra=DURATION)]
+Size = Annotated[int, Meta(ge=1, le=1 << 62, extra=SIZE)]
+Path = Annotated[str, Meta(min_length=1, max_length=4096, extra=PATH)]
+PerMinute = Annotated[int, Meta(ge=1, le=MAX_RATE)]
+Many = Annotated[int, Meta(ge=1, le=MAX_RATE)]
 
 
 class Tier(Struct, frozen=True, kw_only=True):
-    """The limits a caller lives under.
-
-    Attributes:
-        max_value: bytes of the largest value.
-        default_ttl, max_ttl: milliseconds.
-        rate: requests a minute; None: off.
-        burst: requests that may come at once.
-        quota: bytes all values of a namespace may have together.
-        evict: what happens over quota: refuse, or make room by deleting what expires soonest.
-    """
+    """The limits a caller lives under. Sizes in bytes, times in milliseconds."""
 
     name: str
-    max_value: int
-    default_ttl: int
-    max_ttl: int
-    rate: int | None = None
-    burst: int = 0
-    quota: int
-    evict: Literal["refuse", "soonest"] = "refuse"
+    max_value: Annotated[int, Meta(ge=1, le=MAX_VALUE, extra=SIZE, description="the largest value")]
+    default_ttl: Annotated[Ttl, Meta(description="the TTL of an entry that was given none")]
+    max_ttl: Annotated[Ttl, Meta(description="the longest TTL")]
+    rate: Annotated[PerMinute | None, Meta(description="requests a minute")] = None
+    burst: Annotated[int, Meta(ge=0, le=MAX_RATE, description="requests that may come at once; 0: a sixth of rate")] = 0
+    quota: Annotated[Size, Meta(description="what all values of a namespace may have together")]
+    evict: Annotated[
+        Literal["refuse", "soonest"],
+        Meta(description="over quota: refuse the write, or make room by deleting what expires soonest"),
+    ] = "refuse"
 
 
 SHIPPED_TIERS = (
@@ -43,26 +57,245 @@ SHIPPED_TIERS = (
 
 
 class Settings(Struct, kw_only=True):
-    """Everything that can be set; the comment of a field is its line in docs/configuration.md."""
+    """Everything that can be set. Sizes in bytes, times in milliseconds.
 
-    mode: Literal["local", "dev", "production"] = "local"
-    config_path: str = ""
-    data_dir: str = ""
-    log_dir: str = ""
-    socket: str = ""  # path of the Unix socket
-    tcp: str | None = None  # host:port to listen on beside the socket
-    tls_cert: str | None = None  # PEM file; TCP off loopback needs it
-    tls_key: str | None = None  # PEM file
-    backend: Literal["sqlite", "memory"] = "sqlite"
-    durability: Literal["normal", "full", "memory"] = "normal"
-    require_api_key: bool = False  # on the Unix socket too
-    idle_exit: int = 30 * UNITS["m"]  # milliseconds without clients and live entries; only when auto-started; 0: never
-    max_connections: int = 10_000
-    max_memory: int = 512 * MIB  # bytes of requests and replies held at once, all connections together
-    peer_rate: int | None = None  # requests a minute of one peer (uid, or IP), beside the API key's
-    peer_burst: int = 100
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
-    log_format: Literal["json", "console"] | None = None  # None: console on a terminal, else JSON lines
-    audit_log: str | None = None  # path; None: no audit
-    audit_required: bool = True  # a write that cannot be audited is refused
+    Attributes:
+        tiers: by name.
+        sources: where each value came from that is not a default, by the name `describe` shows.
+    """
+
+    mode: Annotated[Literal["local", "dev", "production"], Meta(description="which preset the defaults come from")] = (
+        "local"
+    )
+    config_path: Annotated[Path, Meta(description="the configuration file (not to be set in it)")] = ""
+    data_dir: Annotated[Path, Meta(description="where the database lies")] = ""
+    log_dir: Annotated[Path, Meta(description="where stash.log lies")] = ""
+    socket: Annotated[Path, Meta(description="the Unix socket; clients must be told too")] = ""
+    tcp: Annotated[str | None, Meta(description="host:port to listen on beside the socket")] = None
+    tls_cert: Annotated[Path | None, Meta(description="PEM file; TCP off loopback needs it")] = None
+    tls_key: Annotated[Path | None, Meta(description="PEM file of the certificate's private key")] = None
+    backend: Annotated[Literal["sqlite", "memory"], Meta(description="a file, or nothing but memory")] = "sqlite"
+    durability: Annotated[
+        Literal["normal", "full", "memory"],
+        Meta(description="what a write survives: kill -9; power loss too; nothing"),
+    ] = "normal"
+    require_api_key: Annotated[bool, Meta(description="ask for an API key on the Unix socket too")] = False
+    idle_exit: Annotated[
+        Duration,
+        Meta(description="an auto-started daemon exits after so long without clients and live entries; 0: never"),
+    ] = 30 * MINUTE
+    max_connections: Annotated[Many, Meta(description="connections at once")] = 10_000
+    max_memory: Annotated[Size, Meta(description="requests and replies held at once, all connections together")] = (
+        512 * MIB
+    )
+    peer_rate: Annotated[PerMinute | None, Meta(description="requests a minute of one peer (uid, or IP)")] = None
+    peer_burst: Annotated[Many, Meta(description="requests of one peer that may come at once")] = 100
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="the least that is logged")] = (
+        "WARNING"
+    )
+    log_format: Annotated[
+        Literal["json", "console"] | None, Meta(description="unset: console on a terminal, else JSON lines in log_dir")
+    ] = None
+    audit_log: Annotated[Path | None, Meta(description="file for a line per operation and refusal")] = None
+    audit_required: Annotated[bool, Meta(description="refuse writes that cannot be audited")] = True
+    audit_keep: Annotated[Duration | None, Meta(description="how long rotated audit files stay; off: for good")] = None
     tiers: dict[str, Tier] = field(default_factory=lambda: {tier.name: tier for tier in SHIPPED_TIERS})
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "local": {},
+    "dev": {"log_level": "DEBUG", "log_format": "console"},
+    "production": {"require_api_key": True, "durability": "full", "log_level": "INFO", "log_format": "json"},
+}
+
+SETTINGS = table_of(Settings, leave_out=("tiers", "sources"))
+TIER_SETTINGS = table_of(Tier, leave_out=("name",))
+
+LOCAL_TIER = {"default_ttl": "default_ttl", "max_ttl": "max_ttl", "max_payload_bytes": "max_value"}
+"""Flags and variables that override one setting of tier ``local``; the file has ``[tiers.local]`` for it."""
+
+CLIENT_SETTINGS = ("url", "api_key", "autostart")
+"""What clients read from the same file and environment, and the daemon does not."""
+
+_HOME = "STASH_HOME"
+
+
+class Given(NamedTuple):
+    """A value as somebody wrote it, and where."""
+
+    raw: object
+    where: str
+
+
+def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """The settings of one start.
+
+    Args:
+        flags: by name, with ``-`` or ``_``.
+        environ: the process's environment.
+
+    Raises:
+        BadRequest: an unknown or invalid setting, or a file that is not private; one line that names file,
+            variable or flag, the setting, and what is allowed.
+    """
+    override = _from_environment(environ) | _from_flags(flags)
+    env = dict(environ)
+    given = override.get("config_path")
+    path = str(read(SETTINGS["config_path"], given.raw, given.where)) if given else address.config_path(env)
+    file = config.read(path)
+    if given and not os.path.lexists(path):
+        raise BadRequest(f"{given.where}: there is no file {path}")
+    local = {LOCAL_TIER[name]: override.pop(name) for name in LOCAL_TIER if name in override}
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for name, (raw, where) in (_from_file(path, file) | override).items():
+        base = os.path.dirname(path) if where.startswith(path) else None
+        values[name] = read(SETTINGS[name], raw, where, base=base)
+        sources[name] = where
+    mode = values.get("mode", "local")
+    for name, value in MODES[mode].items():
+        if name not in values:
+            values[name], sources[name] = value, f"mode {mode}"
+    tiers = _tiers(path, file.get("tiers", {}), local, sources)
+    settings = Settings(**values, tiers=tiers, sources=sources)
+    settings.config_path = path
+    settings.data_dir = settings.data_dir or address.directory("data", env)
+    settings.log_dir = settings.log_dir or address.directory("log", env)
+    settings.socket = address.socket_path({**env, **({"STASH_SOCKET": settings.socket} if settings.socket else {})})
+    _check_listening(settings)
+    return settings
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
+    known = {f"STASH_{name.upper()}": name for name in (*SETTINGS, *LOCAL_TIER)}
+    ignored = {_HOME, *(f"STASH_{name.upper()}" for name in CLIENT_SETTINGS)}
+    found: dict[str, Given] = {}
+    for variable, text in environ.items():
+        if variable in known and text:
+            found[known[variable]] = Given(text, variable)
+        elif variable.startswith("STASH_") and variable not in known and variable not in ignored:
+            raise BadRequest(f"{variable}: there is no such setting{_nearest(variable, known)}")
+    return found
+
+
+def _from_flags(flags: Mapping[str, str]) -> dict[str, Given]:
+    found: dict[str, Given] = {}
+    for flag, text in flags.items():
+        name = flag.removeprefix("--").replace("-", "_")
+        shown = "--" + name.replace("_", "-")
+        if name not in SETTINGS and name not in LOCAL_TIER:
+            raise BadRequest(f"{shown}: there is no such setting{_nearest(name, SETTINGS)}")
+        found[name] = Given(text, shown)
+    return found
+
+
+def _from_file(path: str, file: Mapping[str, Any]) -> dict[str, Given]:
+    found: dict[str, Given] = {}
+    for name, raw in file.items():
+        where = f"{path}: {name}"
+        if name in ("tiers", "keys"):
+            if not (isinstance(raw, dict) and all(isinstance(section, dict) for section in raw.values())):
+                raise BadRequest(f"{where} is written as sections [{name}.NAME]")
+        elif name in LOCAL_TIER:
+            raise BadRequest(f"{where} is written as {LOCAL_TIER[name]} in section [tiers.local]")
+        elif name == "config_path" or name not in (*SETTINGS, *CLIENT_SETTINGS):
+            raise BadRequest(f"{where}: there is no such setting here{_nearest(name, SETTINGS)}")
+        elif name in SETTINGS:
+            found[name] = Given(raw, where)
+    return found
+
+
+def _tiers(
+    path: str, file: Mapping[str, Mapping[str, Any]], local: dict[str, Given], sources: dict[str, str]
+) -> dict[str, Tier]:
+    tiers = {tier.name: tier for tier in SHIPPED_TIERS}
+    for name in {**tiers, **file}:
+        given = {key: Given(raw, f"{path}: tiers.{name}.{key}") for key, raw in file.get(name, {}).items()}
+        tiers[name] = _tier(name, tiers.get(name), given | (local if name == "local" else {}), path, sources)
+    return tiers
+
+
+def _tier(name: str, shipped: Tier | None, given: dict[str, Given], path: str, sources: dict[str, str]) -> Tier:
+    values: dict[str, Any] = {}
+    for key, (raw, where) in given.items():
+        if key not in TIER_SETTINGS:
+            raise BadRequest(f"{where}: there is no such setting of a tier{_nearest(key, TIER_SETTINGS)}")
+        values[key] = read(TIER_SETTINGS[key], raw, where)
+        sources[f"tiers.{name}.{key}"] = where
+    if shipped is not None:
+        unset = {key: getattr(shipped, key) for key in TIER_SETTINGS if key not in values}
+        if "max_ttl" in values and "default_ttl" in unset:
+            unset["default_ttl"] = min(unset["default_ttl"], values["max_ttl"])
+        if "max_value" in values and "quota" in unset:
+            unset["quota"] = max(unset["quota"], values["max_value"])
+        if "rate" in values and "burst" in unset:
+            unset["burst"] = 0
+        values = {**unset, **values}
+    missing = [key for key, setting in TIER_SETTINGS.items() if setting.required and key not in values]
+    if missing:
+        raise BadRequest(f"{path}: tiers.{name} needs {', '.join(missing)}")
+    if values["default_ttl"] > values["max_ttl"]:
+        where = next(given[key].where for key in ("default_ttl", "max_ttl") if key in given)
+        raise BadRequest(f"{where}: default_ttl of tier {name} is above its max_ttl")
+    if values.get("rate") and not values.get("burst"):
+        values["burst"] = max(1, values["rate"] // 6)
+    return Tier(name=name, **values)
+
+
+def _check_listening(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        there, missing = ("tls_cert", "tls_key") if settings.tls_key is None else ("tls_key", "tls_cert")
+        raise BadRequest(f"{settings.sources.get(there, there)}: {missing} is missing; TLS needs both")
+    if settings.tcp is None:
+        return
+    where = settings.sources.get("tcp", "tcp")
+    try:
+        host, _ = address.split_host_port(settings.tcp)
+    except BadRequest as error:
+        raise BadRequest(f"{where}: {error.message}, such as 127.0.0.1:{address.DEFAULT_PORT}") from None
+    if settings.tls_cert is None and not _is_loopback(host):
+        raise BadRequest(f"{where}: {host} is not loopback, and needs tls_cert and tls_key")
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+class Described(NamedTuple):
+    """One line of ``stash config show``.
+
+    Attributes:
+        name: of the setting; a tier's with ``tiers.NAME.`` before it.
+        value: as it would be written in the file; ``off`` for one that is not set.
+        source: ``default``, ``mode NAME``, or file, variable or flag.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+def describe(settings: Settings) -> list[Described]:
+    """All settings, and where each came from."""
+
+    def line(prefix: str, setting: Setting, holder: Struct) -> Described:
+        name = prefix + setting.name
+        return Described(name, written(setting, getattr(holder, setting.name)), settings.sources.get(name, "default"))
+
+    lines = [line("", setting, settings) for setting in SETTINGS.values()]
+    for tier in settings.tiers.values():
+        lines += [line(f"tiers.{tier.name}.", setting, tier) for setting in TIER_SETTINGS.values()]
+    return lines

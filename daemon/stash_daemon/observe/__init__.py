@@ -1,0 +1,271 @@
+"""What happened: one facade over the log, the audit and the figures. It never sees a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from stash_daemon.clock import Clock
+from stash_daemon.keys import Caller, Peer
+from stash_daemon.observe import lines, prometheus
+from stash_daemon.observe.audit import Audit
+from stash_daemon.observe.files import stamp
+from stash_daemon.observe.logs import LEVELS, Log
+from stash_daemon.observe.metrics import NOBODY, OK, Alive, Meter, Series, Sums, Totals
+from stash_daemon.settings import Settings
+from stash_protocol.errors import StashError
+from stash_protocol.operations import OPERATIONS, Batch, Entry, Extend, Import, Rate, Remaining, Request, Set, Update
+
+__all__ = ["Alive", "Observer"]
+
+MAX_REFUSALS = 100  # lines a second about refused requests: a flood must not become a flood of the log
+LARGE = 80  # percent of the tier's largest value
+ABOUT_TO_EXPIRE = 10_000  # milliseconds an extended entry had left
+
+_GIVES_TTL = frozenset((Set, Update, Extend))
+_WRITES = frozenset(request for request, operation in OPERATIONS.items() if operation.writes)
+_INFO, _DEBUG = LEVELS["INFO"], LEVELS["DEBUG"]
+
+
+class Observer:
+    """Told of every request once, after its commit and before its reply leaves.
+
+    Attributes:
+        connections: open ones; the doors keep it.
+
+    Raises:
+        BadRequest: the audit is required and its file cannot be written.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._clock = clock
+        self._log = Log(settings, clock)
+        self._audit = Audit(settings, clock.now()) if settings.audit_log else None
+        self._audit_required = settings.audit_required
+        self._meters: dict[str, Meter] = {}
+        self._totals = Totals()
+        self._second = 0
+        self._refusals = 0
+
+    @property
+    def connections(self) -> int:
+        """Open connections."""
+        return self._totals.connections
+
+    @connections.setter
+    def connections(self, count: int) -> None:
+        self._totals.connections = count
+
+    # ── requests ──
+
+    def require_audit(self) -> None:
+        """Make sure, before a write, that it will be in the audit, where the settings ask for that.
+
+        Raises:
+            StorageFull: there is no room for the audit.
+            Busy: the audit cannot be written for another reason.
+        """
+        if self._audit is not None and self._audit_required:
+            self._audit.require(self._clock.now())
+
+    def served(
+        self,
+        request: Request | None,
+        caller: Caller | None,
+        peer: Peer,
+        *,
+        request_id: str,
+        reply: Struct | None,
+        error: StashError | None,
+        payload_bytes: int,
+        duration_ns: int,
+    ) -> None:
+        """Take note of one request that was carried out or refused.
+
+        Args:
+            request: None when it could not be read.
+            caller: None when it is not known.
+            peer: where it came from.
+            request_id: the same in log and audit.
+            reply: what is about to be sent; None with an error.
+            error: what is about to be sent; None with a reply.
+            payload_bytes: of the request's payload, or of the reply's where the request has none.
+            duration_ns: from its arrival to now, nanoseconds.
+        """
+        kind = None if request is None else request.__class__
+        outcome = OK if error is None else error.code
+        namespace, tier = (NOBODY, "") if caller is None else (caller.namespace, caller.tier.name)
+        meter = self._meters.get(namespace)
+        if meter is None:
+            meter = self._meters[namespace] = Meter()
+        series = meter.series.get((kind, tier, outcome))
+        if series is None:
+            series = meter.series[kind, tier, outcome] = Series()
+        series.latency.add(duration_ns)
+        if payload_bytes:
+            series.payload.add(payload_bytes)
+        if kind in _GIVES_TTL and isinstance(reply, (Entry, Remaining)):
+            meter.ttl.add(reply.ttl_ms)
+        if error is None and self._audit is None and self._log.threshold > _INFO:
+            if caller is not None and kind in _WRITES:
+                self._warn(request, caller, reply, payload_bytes, request_id)
+            return
+        served = lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns)
+        if self._audit is not None:
+            now = self._clock.now()
+            self._audit.record({"ts": stamp(now), **lines.audited(served)}, now)
+        if error is not None:
+            self._log_refused(served, error)
+            return
+        self._log_done(served)
+        if caller is not None and kind in _WRITES:
+            self._warn(request, caller, reply, payload_bytes, request_id)
+
+    def _warn(
+        self, request: Request | None, caller: Caller, reply: Struct | None, payload_bytes: int, request_id: str
+    ) -> None:
+        limit = caller.tier.max_value
+        if payload_bytes * 100 >= limit * LARGE and not isinstance(request, Import | Batch):
+            self.log(
+                "WARNING",
+                "large_value",
+                request_id=request_id,
+                namespace=caller.namespace,
+                key=getattr(request, "key", None),
+                payload_bytes=payload_bytes,
+                tier=caller.tier.name,
+                limit_bytes=limit,
+            )
+        if isinstance(request, Extend) and isinstance(reply, Remaining) and not reply.clamped:
+            before = reply.ttl_ms - request.by_ms
+            if before <= ABOUT_TO_EXPIRE:
+                self.log(
+                    "WARNING",
+                    "extended_late",
+                    request_id=request_id,
+                    namespace=caller.namespace,
+                    key=request.key,
+                    left_seconds=before / 1000,
+                    ttl_seconds=reply.ttl_ms / 1000,
+                    tier=caller.tier.name,
+                )
+
+    def _log_done(self, served: lines.Served) -> None:
+        level, event = lines.event_of(served)
+        if LEVELS[level] >= self._log.threshold:
+            self._log.write(level, event, lines.logged(served))
+        if self._log.threshold <= _DEBUG:
+            self._log.write("DEBUG", "timing", lines.logged(served))
+
+    def _log_refused(self, served: lines.Served, error: StashError) -> None:
+        level, event = lines.REFUSALS.get(error.code, ("INFO", "refused"))
+        if LEVELS[level] < self._log.threshold:
+            return
+        second = self._clock.now() // 1000
+        if second != self._second:
+            if self._refusals > MAX_REFUSALS:
+                self._log.write("WARNING", "lines_left_out", {"count": self._refusals - MAX_REFUSALS})
+            self._second, self._refusals = second, 0
+        self._refusals += 1
+        if self._refusals <= MAX_REFUSALS:
+            self._log.write(level, event, {**lines.logged(served), "code": error.code})
+
+    # ── all else ──
+
+    def log(self, level: str, event: str, **fields: Any) -> None:
+        """Anything else worth a line.
+
+        Args:
+            level: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``, in any case.
+            event: what happened; a fixed text.
+            fields: what else. Never a value, never an API key.
+        """
+        self._log.write(level, event, fields)
+
+    def rate_warning(self, caller: Caller, peer: Peer, rate: Rate) -> None:
+        """80 % of a rate are used; what `RateLimiter` wants as ``warn``."""
+        self.log(
+            "WARNING",
+            "rate_near_limit",
+            namespace=caller.namespace,
+            tier=caller.tier.name,
+            api_key_name=caller.api_key_name,
+            peer=peer.name,
+            limit=rate.limit,
+            remaining=rate.remaining,
+        )
+
+    def auth_failed(self, peer: Peer) -> None:  # noqa: ARG002 (told by `served`; counted here)
+        """Count a refused API key."""
+        self._totals.auth_failures += 1
+
+    def swept(self, count: int, bytes: int) -> None:  # noqa: A002 (the name says what is counted)
+        """Count entries deleted after their time."""
+        self._totals.expired += count
+        self._totals.expired_bytes += bytes
+        if count:
+            self.log("DEBUG", "swept", count=count, bytes=bytes)
+
+    def pruned(self, count: int) -> None:
+        """Count live entries that prune's policies deleted."""
+        self._totals.pruned += count
+
+    def evicted(self, namespace: str, key: str, size: int) -> None:
+        """Note a live entry that was deleted to make room: logged and audited.
+
+        Args:
+            namespace: whose.
+            key: which.
+            size: bytes of its value.
+        """
+        self._totals.evicted += 1
+        self.log("WARNING", "evicted", namespace=namespace, key=key, payload_bytes=size)
+        if self._audit is not None:
+            now = self._clock.now()
+            line = {"ts": stamp(now), "request_id": None, "namespace": namespace, "api_key_name": None, "peer": None}
+            self._audit.record({**line, "op": "evict", "key": key, "outcome": OK, "bytes": size}, now)
+
+    # ── figures ──
+
+    def figures(self, namespace: str | None) -> dict[str, Any]:
+        """Counts since the start; docs/observability.md has the names.
+
+        Args:
+            namespace: whose; None: everybody's, and those of the daemon as a whole.
+        """
+        if namespace is not None:
+            return Sums([self._meters.get(namespace, Meter())]).figures()
+        totals = self._totals
+        return {
+            **Sums(list(self._meters.values())).figures(),
+            "namespaces": {
+                name: sum(series.latency.count for series in list(meter.series.values()))
+                for name, meter in sorted(self._meters.items())
+                if name != NOBODY
+            },
+            "expired": totals.expired,
+            "expired_bytes": totals.expired_bytes,
+            "pruned": totals.pruned,
+            "evicted": totals.evicted,
+            "authentication_failures": totals.auth_failures,
+            "connections": totals.connections,
+            "lines_lost": self._lost(),
+        }
+
+    def prometheus(self, alive: Alive) -> str:
+        """All figures as Prometheus reads them.
+
+        Args:
+            alive: what the store holds.
+        """
+        return prometheus.render(Sums(list(self._meters.values())), self._totals, alive, self._lost())
+
+    def close(self) -> None:
+        """Write what is held and let go of the files."""
+        if self._audit is not None:
+            self._audit.close(self._clock.now())
+        self._log.close()
+
+    def _lost(self) -> dict[str, int]:
+        return {"log": self._log.lost, "audit": self._audit.lost if self._audit else 0}
