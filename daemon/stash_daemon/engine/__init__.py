@@ -16,7 +16,7 @@ from stash_daemon.engine.batch import MEMBERS, Operate, run_batch
 from stash_daemon.engine.core import Core, Reply, check_size
 from stash_daemon.keys import Caller
 from stash_daemon.lock import OwnerLock
-from stash_protocol.errors import BadRequest, Forbidden, OverQuota, StashError, Unauthenticated
+from stash_protocol.errors import BadRequest, Forbidden, StashError, Unauthenticated
 from stash_protocol.operations import (
     OPERATIONS,
     Access,
@@ -107,8 +107,6 @@ class Engine(Core):
             check_size(caller.tier, length)
         elif length > max(MAX_BULK, caller.tier.max_value):
             raise BadRequest(f"{length:,} bytes at once; send parts of at most {MAX_BULK:,}")
-        if length > caller.tier.quota:
-            raise OverQuota(f"{length:,} bytes are more than the whole quota of tier {caller.tier.name}")
         if type(request) is Set and request.key is not None and caller.tier.evict == "refuse":
             now, namespace = self.clock.now(), self.store.namespace(caller.namespace)
             head = self.store.head(namespace, request.key) if namespace else None

@@ -10,7 +10,7 @@ from stash_daemon.engine.core import Core, Reply, entry
 from stash_daemon.engine.entries import write
 from stash_daemon.keys import Caller
 from stash_daemon.store import Head
-from stash_protocol.errors import BadRequest
+from stash_protocol.errors import BadRequest, StashError
 from stash_protocol.operations import MAX_IMPORT, Entry, Export, Import, Imported, List, Page, Tags, ValueType
 from stash_protocol.reader import Payload
 from stash_protocol.types import check_key
@@ -75,7 +75,11 @@ def import_entries(core: Core, caller: Caller, request: Import, payload: Payload
         raise BadRequest(f"{len(rows):,} rows in one import; {MAX_IMPORT:,} are allowed")
     done = Imported(0, 0, 0)
     for number, row in enumerate(rows, start=1):
-        _import(core, caller, row, done, replace=request.replace)
+        try:
+            _import(core, caller, row, done, replace=request.replace)
+        except StashError as error:
+            message = f"row {number} of {len(rows)}: {error.message}; the {done.imported} before it were imported"
+            raise type(error)(message, retry_after=error.retry_after) from None
         if number % IMPORT_STEP == 0:
             yield None
     yield Reply(done)

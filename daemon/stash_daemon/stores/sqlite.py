@@ -301,6 +301,7 @@ class SqliteStore(SqliteReads):
         with translated(), suppress(apsw.BusyError):
             connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW)
             try:
+                connection.execute("SELECT 1 FROM meta").fetchall()  # else it does not know yet that there is a log
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                 if truncate:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
