@@ -107,10 +107,15 @@ class Engine(Core):
             check_size(caller.tier, length)
         elif length > max(MAX_BULK, caller.tier.max_value):
             raise BadRequest(f"{length:,} bytes at once; send parts of at most {MAX_BULK:,}")
-        if type(request) is Set and request.key is not None and caller.tier.evict == "refuse":
-            now, namespace = self.clock.now(), self.store.namespace(caller.namespace)
-            head = self.store.head(namespace, request.key) if namespace else None
-            self.make_room(caller, namespace, length - (head.size if head and head.expires > now else 0), now)
+        namespace = self.store.namespace(caller.namespace)
+        if type(request) is Set and request.key and self.store.held(namespace) + length > caller.tier.quota:
+            self._admit_beside_what_it_replaces(request.key, namespace, length, caller)
+
+    def _admit_beside_what_it_replaces(self, key: str, namespace: int, length: int, caller: Caller) -> None:
+        now, head = self.clock.now(), self.store.head(namespace, key)
+        growth = length - (head.size if head and head.expires > now else 0)
+        if caller.tier.evict == "refuse" or growth > caller.tier.quota:
+            self.make_room(caller, namespace, growth, now)
 
     def needs_turn(self, request: Request) -> bool:
         """Whether the request writes, and so belongs into a turn."""

@@ -6,6 +6,7 @@ has the checkpointer, so that neither holds up a write. Only this module and `sc
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -102,7 +103,7 @@ class SqliteStore(SqliteReads):
     def _check_file(self) -> None:
         """A database that was unlinked would go on acknowledging writes nobody can read after a restart."""
         try:
-            replaced = Path(self.path).stat().st_ino != self._inode
+            replaced = os.stat(self.path).st_ino != self._inode  # noqa: PTH116 - six times as fast, in every turn
         except OSError:
             replaced = True
         if replaced:
