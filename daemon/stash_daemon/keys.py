@@ -197,6 +197,8 @@ class ApiKeys:
         import tomlkit  # 30 ms, for what happens once a week
         from tomlkit.exceptions import TOMLKitError
 
+        if not self._path:
+            raise BadRequest("there is no configuration file that could keep an API key")
         text = config.read_text(self._path) or ""
         try:
             return tomlkit.parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -12,14 +13,13 @@ from stash_daemon.observe import lines, prometheus
 from stash_daemon.observe.audit import Audit
 from stash_daemon.observe.files import stamp
 from stash_daemon.observe.logs import LEVELS, Log
-from stash_daemon.observe.metrics import NOBODY, OK, Alive, Meter, Series, Sums, Totals
+from stash_daemon.observe.metrics import NOBODY, OK, Meter, Series, Sums, Totals
 from stash_daemon.settings import Settings
 from stash_protocol.errors import StashError
 from stash_protocol.operations import OPERATIONS, Batch, Entry, Extend, Import, Rate, Remaining, Request, Set, Update
 
-__all__ = ["Alive", "Observer"]
-
 MAX_REFUSALS = 100  # lines a second about refused requests: a flood must not become a flood of the log
+MAX_BATCHES = 1_024  # in one turn: more than its bytes allow; a bound all the same
 LARGE = 80  # percent of the tier's largest value
 ABOUT_TO_EXPIRE = 10_000  # milliseconds an extended entry had left
 
@@ -47,6 +47,7 @@ class Observer:
         self._totals = Totals()
         self._second = 0
         self._refusals = 0
+        self._parts: dict[int, list[dict[str, Any]]] = {}  # by the identity of a request that is still to be served
 
     @property
     def connections(self) -> int:
@@ -68,6 +69,18 @@ class Observer:
         """
         if self._audit is not None and self._audit_required:
             self._audit.require(self._clock.now())
+
+    def consists_of(self, request: Request, parts: Sequence[Request]) -> None:
+        """Keep for the audit what a batch holds, until it is served.
+
+        Args:
+            request: the batch.
+            parts: the requests in it.
+        """
+        if self._audit is not None:
+            while len(self._parts) >= MAX_BATCHES:
+                del self._parts[next(iter(self._parts))]
+            self._parts[id(request)] = [lines.part(each) for each in parts]
 
     def served(
         self,
@@ -114,7 +127,8 @@ class Observer:
         served = lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns)
         if self._audit is not None:
             now = self._clock.now()
-            self._audit.record({"ts": stamp(now), **lines.audited(served)}, now)
+            parts = self._parts.pop(id(request), None) if self._parts else None
+            self._audit.record({"ts": stamp(now), **lines.audited(served), **({"parts": parts} if parts else {})}, now)
         if error is not None:
             self._log_refused(served, error)
             return
@@ -253,11 +267,11 @@ class Observer:
             "lines_lost": self._lost(),
         }
 
-    def prometheus(self, alive: Alive) -> str:
+    def prometheus(self, alive: Mapping[str, int]) -> str:
         """All figures as Prometheus reads them.
 
         Args:
-            alive: what the store holds.
+            alive: ``entries``, ``bytes`` and ``namespaces`` the store holds.
         """
         return prometheus.render(Sums(list(self._meters.values())), self._totals, alive, self._lost())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.observe.metrics import OK
@@ -117,15 +117,22 @@ def audited(served: Served) -> dict[str, Any]:
     return line
 
 
+def part(request: Request) -> dict[str, Any]:
+    """One operation of a batch, for the audit."""
+    return {"op": OPERATIONS[type(request)].name, **_named(request)}
+
+
 def _subject(served: Served) -> dict[str, Any]:
     """What the request is about, by the names of its fields."""
-    found = {
-        name: value for name in _SUBJECTS if (value := getattr(served.request, name, None)) not in (None, "", UNSET)
-    }
+    found = _named(served.request)
     entry = _entry_of(served.reply)
     if "key" not in found and isinstance(entry, Entry):
         found["key"] = entry.key  # a key that the daemon made
     return found
+
+
+def _named(request: Request | None) -> dict[str, Any]:
+    return {name: value for name in _SUBJECTS if (value := getattr(request, name, None)) not in (None, "")}
 
 
 def _entry_of(reply: Struct | None) -> object:

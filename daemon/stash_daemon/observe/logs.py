@@ -25,6 +25,16 @@ class _Target(Protocol):
     def close(self) -> None: ...
 
 
+class _Nowhere:
+    """For an engine inside somebody's program: what is written there is not ours to decide."""
+
+    def append(self, line: bytes, now: int) -> None:
+        """Not kept."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class _Stderr:
     """The terminal, or whatever a service's standard error is."""
 
@@ -38,8 +48,8 @@ class _Stderr:
 class Log:
     """Writes lines of at least ``settings.log_level``.
 
-    Console lines go to standard error when that is a terminal or ``log_format`` is ``console``; all else goes to
-    ``stash.log`` in ``settings.log_dir``.
+    They go to standard error when that is a terminal, or when ``log_format`` is ``console``; else to ``stash.log`` in
+    ``log_dir``; without a ``log_dir``, as in an embedded engine, nowhere.
 
     Attributes:
         threshold: number of the least level that is written; compare before gathering fields.
@@ -52,9 +62,15 @@ class Log:
         self._clock = clock
         self._terminal = _is_terminal()
         self._format = settings.log_format or ("console" if self._terminal else "json")
-        to_stderr = self._terminal or (settings.log_format == "console" and not _stderr_is_nowhere())
-        self._target: _Target = _Stderr() if to_stderr else LineFile(f"{settings.log_dir}/stash.log", KEPT)
+        self._target = self._choose_target(settings)
         self._logger: Any = None
+
+    def _choose_target(self, settings: Settings) -> _Target:
+        if settings.log_format == "console" and not _stderr_is_nowhere():
+            return _Stderr()
+        if not settings.log_dir:
+            return _Nowhere()
+        return _Stderr() if self._terminal else LineFile(f"{settings.log_dir}/stash.log", KEPT)
 
     def write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """One line, if its level is on.

@@ -104,14 +104,6 @@ class Meter:
         self.ttl = Histogram(TTL_BOUNDS)
 
 
-class Alive(NamedTuple):
-    """What is alive in all namespaces together."""
-
-    entries: int
-    bytes: int
-    namespaces: int
-
-
 class Totals:
     """What is counted for the daemon as a whole only."""
 

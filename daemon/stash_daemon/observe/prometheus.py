@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from stash_daemon.observe.metrics import OK, Alive, Histogram, Sums, Totals
+from stash_daemon.observe.metrics import OK, Histogram, Sums, Totals
 
 Labels = Mapping[str, str]
 
 
-def render(sums: Sums, totals: Totals, alive: Alive, lost: Mapping[str, int]) -> str:
+def render(sums: Sums, totals: Totals, alive: Mapping[str, int], lost: Mapping[str, int]) -> str:
     """All figures of the daemon.
 
     Args:
         sums: of all namespaces.
         totals: of the daemon as a whole.
-        alive: what the store holds.
+        alive: ``entries``, ``bytes`` and ``namespaces`` the store holds.
         lost: lines that could not be written, by file (``log``, ``audit``).
     """
     lines: list[str] = []
@@ -50,10 +50,10 @@ def _histograms(sums: Sums) -> Iterator[str]:
     yield from _buckets(name, {}, sums.ttl, 1e3)
 
 
-def _store(totals: Totals, alive: Alive) -> Iterator[str]:
-    yield from _single("stash_entries", "gauge", "Live entries.", alive.entries)
-    yield from _single("stash_bytes", "gauge", "Bytes of all live values.", alive.bytes)
-    yield from _single("stash_namespaces", "gauge", "Namespaces with a live entry.", alive.namespaces)
+def _store(totals: Totals, alive: Mapping[str, int]) -> Iterator[str]:
+    yield from _single("stash_entries", "gauge", "Live entries.", alive["entries"])
+    yield from _single("stash_bytes", "gauge", "Bytes of all live values.", alive["bytes"])
+    yield from _single("stash_namespaces", "gauge", "Namespaces with a live entry.", alive["namespaces"])
     yield from _single("stash_connections", "gauge", "Open connections.", totals.connections)
     yield from _single("stash_expired_total", "counter", "Entries deleted after their time.", totals.expired)
     yield from _single("stash_expired_bytes_total", "counter", "Bytes of their values.", totals.expired_bytes)
