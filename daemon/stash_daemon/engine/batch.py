@@ -62,25 +62,26 @@ def unpack(payload: Payload) -> list[tuple[Request, Payload]]:
             requests.append(request)
             if len(requests) > MAX_BATCH:
                 raise BadRequest(f"a batch has at most {MAX_BATCH:,} operations")
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"operation {len(requests) + 1} of the batch cannot be read: {error}") from None
     if not reader.idle:
         raise BadRequest("the batch's last frame is not complete")
     return requests
 
 
-def run_batch(core: Core, caller: Caller, _request: Batch, payload: Payload) -> Reply:
+def run_batch(core: Core, caller: Caller, request: Batch, payload: Payload) -> Reply:
     """Carry out all of it in one transaction, or nothing."""
     replies = bytearray()
     requests = unpack(payload)
+    core.observer.consists_of(request, [part for part, _ in requests])
     told = core.events.mark()
     with core.store.savepoint():
-        for number, (request, value) in enumerate(requests, start=1):
+        for number, (part, value) in enumerate(requests, start=1):
             try:
-                reply = MEMBERS[type(request)](core, caller, request, value)
+                reply = MEMBERS[type(part)](core, caller, part, value)
             except StashError as error:
                 core.events.discard(told)
                 message = f"operation {number} of {len(requests)}: {error.message}; nothing of the batch was done"
                 raise type(error)(message, retry_after=error.retry_after) from None
-            replies += pack(_encode(Envelope(request.id, reply.body)), bytes(reply.payload))
+            replies += pack(_encode(Envelope(part.id, reply.body)), bytes(reply.payload))
     return Reply(Done(), bytes(replies))

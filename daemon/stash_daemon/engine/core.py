@@ -84,7 +84,7 @@ class Core:
         self.store.delete(namespace, chosen)
         for row in chosen:
             self.tell(caller.namespace, "forget", row.key, now, row.version, row.expires)
-            self.observer.log("warning", "evicted", namespace=caller.namespace, key=row.key, payload_bytes=row.size)
+            self.observer.evicted(caller.namespace, row.key, row.size)
         return True
 
     def tell(self, namespace: str, name: EventName, key: str, at: int, version: int, expires: int) -> None:

@@ -69,7 +69,7 @@ def import_entries(core: Core, caller: Caller, request: Import, payload: Payload
     """Write one page, a slice at a time."""
     try:
         rows = _rows.decode(payload)
-    except (msgspec.ValidationError, msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the rows cannot be read: {error}") from None
     if len(rows) > MAX_IMPORT:
         raise BadRequest(f"{len(rows):,} rows in one import; {MAX_IMPORT:,} are allowed")
