@@ -20,9 +20,10 @@ def fresh(value: bytes = b"v", *, expires: int = 100, version: int = 1) -> Fresh
     return Fresh(type=0, created=1, updated=1, expires=expires, ttl=99, version=version, value=value)
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "file alone", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(str(tmp_path / "s.db") if request.param == "file" else "")
+    path = "" if request.param == "memory" else str(tmp_path / "s.db")
+    store = SqliteStore(path, alone=request.param == "file alone")
     yield store
     store.close()
 
@@ -151,8 +152,9 @@ def test_a_snapshot_sees_one_moment_while_writes_go_on(path: str) -> None:
     store.close()
 
 
-def test_deleted_bytes_are_in_no_file_any_more_and_the_file_shrinks(path: str) -> None:
-    store = SqliteStore(path)
+@pytest.mark.parametrize("alone", [False, True])
+def test_deleted_bytes_are_in_no_file_any_more_and_the_file_shrinks(path: str, alone: bool) -> None:
+    store = SqliteStore(path, alone=alone)
     namespace = fill(store, 2000, 1000)
     store.begin()
     store.insert(namespace, "secret", fresh(b"canary-in-the-mine" * 50))
