@@ -1,0 +1,1 @@
+"""The doors: bytes in, an engine call, bytes out; nothing else."""

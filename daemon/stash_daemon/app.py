@@ -1,0 +1,252 @@
+"""The daemon as a process: wires store, engine and doors together, starts them, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from stash_daemon.assembly import open_engine
+from stash_daemon.doors.socket import SocketDoor
+from stash_daemon.doors.turn import Turn
+from stash_daemon.engine import Engine
+from stash_daemon.listen import (
+    BACKLOG,
+    UnixSocket,
+    activated,
+    private_directory,
+    refuse_open_door,
+    tcp_socket,
+    tell_supervisor,
+    tls_context,
+)
+from stash_daemon.settings import Settings
+from stash_daemon.sweeper import Sweeper
+from stash_protocol.errors import BadRequest, StashError
+from stash_protocol.operations import Ready
+
+DRAIN_PATIENCE = 5.0  # seconds for what is in flight when the daemon is told to stop
+HANDSHAKE_PATIENCE = 5.0  # seconds for TLS to begin, and to end
+SPARE_DESCRIPTORS = 64  # for the database, the log and the runtime, beside one for each connection
+SWITCH_INTERVAL = 0.0005  # seconds a scan's thread may keep the loop from going on; Python's own is ten times that
+QUIET = 60.0  # seconds between two lines about trouble of the loop, however often it happens
+
+
+def run(settings: Settings, *, auto_started: bool = False, ready_fd: int | None = None) -> int:
+    """The daemon, in the foreground, until it is told to stop; its exit status.
+
+    Args:
+        settings: of this start.
+        auto_started: it may exit when nobody needs it (``idle_exit``), and says nothing on stderr.
+        ready_fd: where to write one byte, ``1``, as soon as a request would succeed.
+
+    Raises:
+        BadRequest: a setting cannot be used.
+        Busy: another daemon owns the data, or listens on the socket; the message names it.
+        StashError: the storage cannot be used.
+    """
+    os.umask(0o077)
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    private_directory(settings.data_dir)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        engine = open_engine(settings)
+        try:
+            daemon = Daemon(engine, runner.get_loop(), auto_started=auto_started)
+            runner.run(daemon.serve(ready_fd))
+        finally:
+            engine.close()
+    return 0
+
+
+class Daemon:
+    """One running daemon.
+
+    Args:
+        engine: open; closed by whoever opened it.
+        loop: that will run it.
+        auto_started: whether it ends by itself.
+    """
+
+    def __init__(self, engine: Engine, loop: asyncio.AbstractEventLoop, *, auto_started: bool) -> None:
+        self._engine = engine
+        self._loop = loop
+        self._auto_started = auto_started
+        self._stopped = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._turn = Turn(engine, loop)
+        most = min(engine.settings.max_connections, _descriptors() - SPARE_DESCRIPTORS)
+        self._door = SocketDoor(engine, self._turn, loop, most=most, stop=self._stopped.set)
+        self._door.emptied = self._emptied.set
+        self._sockets: list[socket.socket] = []
+        self._file: UnixSocket | None = None
+        self._servers: list[asyncio.AbstractServer] = []
+        self._troubled = -QUIET
+
+    async def serve(self, ready_fd: int | None) -> None:
+        """Listen, serve until told to stop, drain."""
+        self._loop.set_exception_handler(self._trouble)
+        self._listen()
+        sweeper = Sweeper(self._engine, self._turn, self._loop)
+        try:
+            await self._open()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._stopped.set)
+            self._loop.add_signal_handler(signal.SIGHUP, self._reload)
+            self._announce(ready_fd)
+            self._consider_idle()
+            await self._stopped.wait()
+            await self._drain()
+        finally:
+            sweeper.stop()
+            self._door.threads.shutdown(cancel_futures=True)
+            self._close()
+
+    # ── start ──
+
+    def _listen(self) -> None:
+        settings = self._engine.settings
+        tls = tls_context(settings)
+        self._sockets = activated()
+        for given in self._sockets:
+            if given.family != socket.AF_UNIX:
+                refuse_open_door(given.getsockname()[0], tls=tls is not None)
+        if not self._sockets:
+            self._file = UnixSocket(settings.socket)
+            self._sockets.append(self._file.listener)
+        if settings.tcp is not None:
+            try:
+                self._sockets.append(tcp_socket(settings.tcp, tls=tls is not None))
+            except StashError:
+                self._close()
+                raise
+        self._tls = tls
+
+    async def _open(self) -> None:
+        for listener in self._sockets:
+            if listener.family == socket.AF_UNIX:
+                server = await self._loop.create_unix_server(self._door.local, sock=listener, backlog=BACKLOG)
+            else:
+                patience = HANDSHAKE_PATIENCE if self._tls else None
+                server = await self._loop.create_server(
+                    self._door.remote,
+                    sock=listener,
+                    backlog=BACKLOG,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=patience,
+                    ssl_shutdown_timeout=patience,
+                )
+            self._servers.append(server)
+
+    def _announce(self, ready_fd: int | None) -> None:
+        """Tell everyone who waits, once a request would succeed."""
+        self._engine.execute(Ready(), b"", self._engine.keys.local_caller())
+        addresses = [_url(listener, tls=self._tls is not None) for listener in self._sockets]
+        self._engine.observer.log("INFO", "ready", addresses=addresses, pid=os.getpid())
+        if not self._auto_started:
+            print(f"stash: pid {os.getpid()} listens on {' and '.join(addresses)}", file=sys.stderr, flush=True)
+        tell_supervisor("READY=1")
+        if ready_fd is not None:
+            with contextlib.suppress(OSError):  # whoever started it may have given up waiting
+                os.write(ready_fd, b"1")
+                os.close(ready_fd)
+        gc.freeze()  # what is there now stays: no collection needs to look through it again
+
+    # ── while it runs ──
+
+    def _reload(self) -> None:
+        try:
+            self._engine.keys.reload()
+        except BadRequest as error:
+            self._engine.observer.log("ERROR", "reload_refused", error=error.message)
+        else:
+            self._engine.observer.log("INFO", "reloaded")
+
+    def _consider_idle(self) -> None:
+        """Exit when nobody has been here for a while and nothing is kept; else look again when that could be so."""
+        patience = self._engine.settings.idle_exit / 1000
+        if not self._auto_started or not patience:
+            return
+        left = patience if self._door.connections else self._door.last_active + patience - self._loop.time()
+        if left <= 0:
+            if self._nothing_kept():
+                self._engine.observer.log("INFO", "idle")
+                self._stopped.set()
+                return
+            left = patience
+        self._loop.call_later(left, self._consider_idle)
+
+    def _nothing_kept(self) -> bool:
+        with contextlib.suppress(StashError):
+            usage, _ = self._engine.store.total(self._engine.clock.now())
+            return not usage.entries
+        return False
+
+    def _trouble(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no request can be blamed for, running out of descriptors above all: a line a minute says it too."""
+        now = self._loop.time()
+        if now - self._troubled >= QUIET:
+            self._troubled = now
+            self._engine.observer.log(
+                "ERROR", "loop_trouble", message=context.get("message"), exc_info=context.get("exception")
+            )
+
+    # ── stop ──
+
+    async def _drain(self) -> None:
+        """Take nothing new; finish what is in flight, within `DRAIN_PATIENCE`."""
+        tell_supervisor("STOPPING=1")
+        self._engine.observer.log("INFO", "stopping")
+        for server in self._servers:
+            server.close()
+        self._remove_socket()
+        self._door.drain()
+        if self._door.connections:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), DRAIN_PATIENCE)
+        for connection in tuple(self._door.connections):
+            connection.drop()
+        self._turn.commit()
+        await asyncio.sleep(0)  # lets the dropped connections be told
+
+    def _remove_socket(self) -> None:
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+
+    def _close(self) -> None:
+        for listener in self._sockets:
+            listener.close()
+        self._remove_socket()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:  # no build for this platform: asyncio's own loop, 1.2 to 2 times slower
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _descriptors() -> int:
+    """How many files this process may have open, after asking for as many as it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
+
+
+def _url(listener: socket.socket, *, tls: bool) -> str:
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return f"unix://{name}"
+    host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
+    return f"{'tls' if tls else 'tcp'}://{host}:{name[1]}"

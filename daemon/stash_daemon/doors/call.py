@@ -1,0 +1,34 @@
+"""One request on its way through a door."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from stash_protocol.operations import Rate, Request
+
+if TYPE_CHECKING:
+    from stash_daemon.doors.connection import Connection
+
+NANOSECONDS = 1_000_000  # in a millisecond
+
+
+class Call(Struct, eq=False):
+    """A request, and what the door knows about it.
+
+    Attributes:
+        arrived: nanoseconds of the performance counter; deadlines count from here.
+        payload_bytes: of the request.
+        rate: what is left of the caller's budget, where it has one.
+    """
+
+    connection: Connection
+    request: Request
+    arrived: int
+    payload_bytes: int = 0
+    rate: Rate | None = None
+
+    def seconds_left(self, now: int) -> float:
+        """Until the deadline; ``now`` in nanoseconds of the performance counter."""
+        return (self.arrived + self.request.timeout_ms * NANOSECONDS - now) / 1e9

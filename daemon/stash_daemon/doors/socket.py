@@ -1,0 +1,313 @@
+"""The socket door: who is this, may they, how often; then the engine, at the pace the operation is declared with.
+
+Everything here runs on the loop's thread, but for scans.
+"""
+
+from __future__ import annotations
+
+import os
+from asyncio import AbstractEventLoop, Transport
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter_ns
+from typing import TypeVar
+
+from stash_daemon.doors.call import NANOSECONDS, Call
+from stash_daemon.doors.connection import Connection
+from stash_daemon.doors.errands import Scanning, Stepping, Waiting, Watching
+from stash_daemon.doors.memory import Memory
+from stash_daemon.doors.patience import Patience
+from stash_daemon.doors.turn import Turn
+from stash_daemon.engine import Engine, Reply
+from stash_daemon.engine.about import STASH_VERSION
+from stash_daemon.keys import Caller, Peer
+from stash_daemon.limits import AuthThrottle, RateLimiter
+from stash_daemon.listen import peer_of
+from stash_protocol.errors import (
+    BadRequest,
+    Busy,
+    Forbidden,
+    NotFound,
+    StashError,
+    StorageDamaged,
+    StorageFull,
+    Timeout,
+    Unauthenticated,
+)
+from stash_protocol.frames import PROTOCOL_VERSION
+from stash_protocol.operations import OPERATIONS, Cancel, Done, Get, Hello, Pace, Request, Stop, Watch, Welcome
+from stash_protocol.reader import Payload
+
+SCAN_THREADS = 2  # scans at once: they share the interpreter with the loop, more would only slow each other down
+STOPPING = "the daemon is stopping; connect again"
+
+STORAGE_ERRORS = (StorageFull, StorageDamaged, Busy)
+
+INLINE = frozenset(request for request, row in OPERATIONS.items() if row.pace is Pace.INLINE)
+WRITES = frozenset(request for request, row in OPERATIONS.items() if row.writes)
+
+Result = TypeVar("Result")
+
+
+class SocketDoor:
+    """What all connections of one daemon share.
+
+    Args:
+        engine: carries out.
+        turn: of the loop.
+        loop: of the turn.
+        most: connections at once.
+        stop: what the operation ``stop`` calls.
+
+    Attributes:
+        connections: the open ones.
+        scans: how many are under way or waiting for a thread.
+        last_active: seconds of the loop, when a connection last opened or closed.
+        emptied: called when the last connection has gone.
+    """
+
+    def __init__(
+        self, engine: Engine, turn: Turn, loop: AbstractEventLoop, *, most: int, stop: Callable[[], None]
+    ) -> None:
+        self.engine = engine
+        self.turn = turn
+        self.loop = loop
+        self.memory = Memory(engine.settings.max_memory)
+        self.patience = Patience(loop)
+        self.threads = ThreadPoolExecutor(SCAN_THREADS, "scan")
+        self.limiter = RateLimiter(engine.settings, engine.clock, engine.observer.rate_warning)
+        self.peers_limited = engine.settings.peer_rate is not None
+        self.connections: set[Connection] = set()
+        self.scans = 0
+        self.last_active = loop.time()
+        self.emptied: Callable[[], None] = lambda: None
+        self._most = most
+        self._stop = stop
+        self._throttle = AuthThrottle(engine.clock)
+        self._serial = 0
+        self._stopping = False
+        self._elsewhere: dict[type[Request], Callable[[Call, Payload, Caller], None]] = {
+            Hello: self._hello_again,
+            Watch: self._watch,
+            Cancel: self._cancel,
+            Stop: self._stop_daemon,
+        }
+        for request, row in OPERATIONS.items():
+            if row.pace is Pace.STEPS:
+                self._elsewhere[request] = self._step
+            elif row.pace is Pace.SCAN:
+                self._elsewhere[request] = self._scan
+
+    # ── connections ──
+
+    def local(self) -> Connection:
+        """The protocol of a new connection over the Unix socket."""
+        return Connection(self, local=True)
+
+    def remote(self) -> Connection:
+        """The protocol of a new connection over TCP."""
+        return Connection(self, local=False)
+
+    def welcome(self, connection: Connection, transport: Transport) -> None:
+        """Take in a new connection.
+
+        Raises:
+            Busy: there are too many, or the daemon is stopping.
+            Forbidden: the process at the other end of a Unix socket is another user's.
+        """
+        connection.peer = _peer(transport, local=connection.local)
+        self._serial += 1
+        connection.serial = self._serial
+        self.connections.add(connection)
+        self.engine.observer.connections = len(self.connections)
+        self.last_active = self.loop.time()
+        if self._stopping:
+            raise Busy(STOPPING, retry_after=1.0)
+        if len(self.connections) > self._most:
+            raise Busy(f"the daemon has its {self._most:,} connections; try again later", retry_after=1.0)
+        if connection.local and connection.peer.uid != os.geteuid():
+            raise Forbidden("this socket serves its own user only; use TCP and an API key")
+        self.patience.watch(connection)
+
+    def goodbye(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        self.patience.forget(connection)
+        self.engine.observer.connections = len(self.connections)
+        self.last_active = self.loop.time()
+        if not self.connections:
+            self.emptied()
+
+    def drain(self) -> None:
+        """Take no more connections; finish what is asked for, then close each."""
+        self._stopping = True
+        for connection in tuple(self.connections):
+            connection.drain(Busy(STOPPING, retry_after=1.0))
+
+    # ── requests ──
+
+    def dispatch(self, call: Call, payload: Payload) -> None:
+        """Carry out an admitted request, or see that it will be."""
+        connection, request = call.connection, call.request
+        kind = request.__class__
+        caller = connection.caller
+        if caller is None:
+            self._hello(call)
+            return
+        try:
+            if perf_counter_ns() - call.arrived > request.timeout_ms * NANOSECONDS:
+                raise Timeout(f"the request was not there in full within {request.timeout_ms / 1000:g} seconds")
+            if kind in INLINE:
+                connection.answer(call, self.perform(call, payload, caller))
+            else:
+                self._elsewhere[kind](call, payload, caller)
+        except NotFound as error:
+            if isinstance(request, Get) and request.wait_ms:
+                self._wait(call, request, caller)
+            else:
+                connection.answer(call, None, error)
+        except StashError as error:
+            connection.answer(call, None, error)
+
+    def perform(self, call: Call, payload: Payload, caller: Caller) -> Reply:
+        """Carry out an operation whose pace is INLINE, in the turn when it writes.
+
+        Raises:
+            StashError: it failed; if the storage did, so did the turn.
+        """
+        request = call.request
+        try:
+            if request.__class__ in WRITES or (isinstance(request, Get) and request.touch):
+                self.turn.begin()
+            return self.engine.execute(request, payload, caller)
+        except STORAGE_ERRORS as error:
+            self.turn.fail(error)
+            raise
+        except StashError:
+            raise
+        except Exception as defect:
+            raise self.turn.broke(defect) from defect
+
+    def in_turn(self, work: Callable[[], Result]) -> Result:
+        """Do a slice of a long write in the turn; raises like `perform`."""
+        try:
+            self.turn.begin()
+            return work()
+        except STORAGE_ERRORS as error:
+            self.turn.fail(error)
+            raise
+        except StashError:
+            raise
+        except Exception as defect:
+            raise self.turn.broke(defect) from defect
+
+    def answered(self, call: Call, reply: Reply | None, error: StashError | None) -> None:
+        """Let the observer know of an answer."""
+        connection, request = call.connection, call.request
+        self.engine.observer.served(
+            request,
+            connection.caller,
+            connection.peer,
+            request_id=f"{connection.serial:x}-{request.id:x}",
+            reply=reply.body if reply else None,
+            error=error,
+            payload_bytes=call.payload_bytes or (len(reply.payload) if reply else 0),
+            duration_ns=perf_counter_ns() - call.arrived,
+        )
+
+    def unreadable(self, connection: Connection, number: int, error: StashError) -> None:
+        """Let the observer know of what was refused before it was a request."""
+        self.engine.observer.served(
+            None,
+            connection.caller,
+            connection.peer,
+            request_id=f"{connection.serial:x}-{number:x}",
+            reply=None,
+            error=error,
+            payload_bytes=0,
+            duration_ns=0,
+        )
+
+    # ── hello ──
+
+    def _hello(self, call: Call) -> None:
+        connection, request = call.connection, call.request
+        assert isinstance(request, Hello)
+        try:
+            caller = self._authenticate(request.api_key, connection)
+        except StashError as error:
+            connection.deliver(call, None, error)
+            connection.close()
+            return
+        connection.caller = caller
+        connection.known()
+        tier = caller.tier
+        welcome = Welcome(
+            version=min(request.version, PROTOCOL_VERSION),
+            server=f"stash {STASH_VERSION}",
+            namespace=caller.namespace,
+            tier=tier.name,
+            scopes=sorted(caller.scopes),
+            max_value=tier.max_value,
+            default_ttl_ms=tier.default_ttl,
+            max_ttl_ms=tier.max_ttl,
+        )
+        connection.deliver(call, Reply(welcome), None)
+
+    def _authenticate(self, api_key: str | None, connection: Connection) -> Caller:
+        if api_key is None:
+            if connection.local and not self.engine.settings.require_api_key:
+                return self.engine.keys.local_caller()
+            raise Unauthenticated("an API key is needed here; set STASH_API_KEY")
+        self._throttle.check(connection.peer)
+        try:
+            caller = self.engine.keys.authenticate(api_key)
+        except Unauthenticated:
+            self._throttle.failed(connection.peer)
+            self.engine.observer.auth_failed(connection.peer)
+            raise
+        self._throttle.succeeded(connection.peer)
+        return caller
+
+    def _hello_again(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002  (one signature)
+        raise BadRequest("hello was said already; another caller needs another connection")
+
+    # ── what takes longer ──
+
+    def _wait(self, call: Call, request: Get, caller: Caller) -> None:
+        try:
+            Waiting(self, call, request, caller.namespace)
+        except StashError as error:
+            call.connection.answer(call, None, error)
+
+    def _watch(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002
+        assert isinstance(call.request, Watch)
+        Watching(self, call, call.request, caller.namespace)
+
+    def _cancel(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002
+        assert isinstance(call.request, Cancel)
+        errand = call.connection.errands.get(call.request.target)
+        if errand is not None:  # else it has just ended by itself
+            errand.stop(Timeout("cancelled"))
+        call.connection.answer(call, Reply(Done()))
+
+    def _stop_daemon(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002
+        call.connection.answer(call, Reply(Done()))
+        self.loop.call_soon(self._stop)
+
+    def _step(self, call: Call, payload: Payload, caller: Caller) -> None:
+        Stepping(self, call, self.engine.steps(call.request, payload, caller))
+
+    def _scan(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002
+        if self.engine.scans_inline:
+            call.connection.answer(call, self.engine.scan(call.request, caller))
+        else:
+            Scanning(self, call)
+
+
+def _peer(transport: Transport, *, local: bool) -> Peer:
+    if local:
+        uid, pid = peer_of(transport.get_extra_info("socket"))
+        return Peer(name=f"uid:{uid}", uid=uid, pid=pid)
+    name = transport.get_extra_info("peername")
+    return Peer(name=str(name[0]) if name else "unknown")

@@ -1,0 +1,152 @@
+"""Hygiene: deletes what is expired, gives freed space back, and keeps the log short.
+
+None of it decides what a request sees; all of it waits for requests. The sweeper sleeps until the next expiry, or,
+after a commit, looks whether that has come nearer. It does nothing, and wakes for nothing, while nothing is due.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, TimerHandle
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from stash_protocol.errors import StashError
+
+if TYPE_CHECKING:
+    from stash_daemon.doors.turn import Turn
+    from stash_daemon.engine import Engine
+
+LOOK_AFTER = 0.02  # seconds from a commit to looking what it changed: many commits share one look
+PAUSE = 0.001  # seconds between two slices: whoever waits is served first
+LONGEST_NAP = 300.0  # seconds: the loop's timers stand still while the machine sleeps, expiry does not
+IDLE_AFTER = 1.0  # seconds without a commit: time to give space back
+RETRY_AFTER = 10.0  # seconds after the storage refused
+LOG_PAGES = 1_000  # pages of the log worth moving into the database while there are writes: 4 MiB
+
+
+class Sweeper:
+    """The one sweeper of a daemon."""
+
+    def __init__(self, engine: Engine, turn: Turn, loop: AbstractEventLoop) -> None:
+        self._engine = engine
+        self._turn = turn
+        self._loop = loop
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._nap: TimerHandle | None = None  # until the next expiry
+        self._look: TimerHandle | None = None  # after a commit
+        self._idle: TimerHandle | None = None  # after the last of many commits
+        self._commits = 0
+        self._checkpointing = False
+        self._log_seen = 0  # pages of the log when it was last moved: a reader may pin them
+        self._untidy = True
+        self._tidying = False
+        self._stopped = False
+        turn.committed = self.nudge
+        self._look_now()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Something was committed."""
+        if self._tidying:
+            return
+        self._commits += 1
+        if self._look is None and not self._stopped:
+            self._look = self._loop.call_later(LOOK_AFTER, self._look_now)
+        if self._idle is None and not self._stopped:
+            self._idle = self._loop.call_later(IDLE_AFTER, self._maybe_idle, self._commits)
+
+    def stop(self) -> None:
+        """Wake no more, and wait for a checkpoint that is under way."""
+        self._stopped = True
+        for timer in (self._nap, self._look, self._idle):
+            if timer is not None:
+                timer.cancel()
+        self._thread.shutdown()
+
+    # ── expiry ──
+
+    def _look_now(self) -> None:
+        """Find out when to wake next."""
+        self._look = None
+        try:
+            due = self._engine.next_expiry()
+        except StashError as error:
+            self._sleep(RETRY_AFTER)
+            self._complain(error)
+            return
+        if abs(self._engine.store.log_pages - self._log_seen) > LOG_PAGES:
+            self._checkpoint(truncate=False)
+        if due is not None:
+            self._sleep(max(0.0, (due - self._engine.clock.now()) / 1000))
+        elif self._nap is not None:
+            self._nap.cancel()
+            self._nap = None
+
+    def _sleep(self, seconds: float) -> None:
+        if self._nap is not None:
+            self._nap.cancel()
+        self._nap = self._loop.call_later(min(seconds, LONGEST_NAP), self._wake) if not self._stopped else None
+
+    def _wake(self) -> None:
+        """Delete one slice of what is expired."""
+        self._nap = None
+        due = self._engine.next_expiry()
+        if due is None or due > self._engine.clock.now():
+            self._look_now()
+            return
+        try:
+            more = self._turn.alone(self._engine.sweep)
+        except StashError as error:
+            self._complain(error)
+            self._sleep(RETRY_AFTER)
+            return
+        self._untidy = True
+        if more:
+            self._sleep(PAUSE)
+        else:
+            self._look_now()
+
+    # ── space ──
+
+    def _maybe_idle(self, commits: int) -> None:
+        self._idle = None
+        if self._stopped:
+            return
+        if commits != self._commits:
+            self._idle = self._loop.call_later(IDLE_AFTER, self._maybe_idle, self._commits)
+        else:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Give back one slice of space; then the log's."""
+        more = False
+        if self._untidy:
+            self._tidying = True  # its own commit is no activity
+            try:
+                more = self._turn.alone(self._engine.store.tidy)
+            except StashError as error:
+                self._complain(error)
+                return
+            finally:
+                self._tidying = False
+        if more:
+            self._idle = self._loop.call_later(PAUSE, self._maybe_idle, self._commits)
+            return
+        self._untidy = False
+        self._checkpoint(truncate=True)
+
+    def _checkpoint(self, *, truncate: bool) -> None:
+        if self._checkpointing or self._stopped or not self._engine.store.log_pages:
+            return
+        self._checkpointing = True
+        self._log_seen = self._engine.store.log_pages
+        future = self._thread.submit(self._engine.store.checkpoint, truncate=truncate)
+        future.add_done_callback(lambda done: self._loop.call_soon_threadsafe(self._checkpointed, done.exception()))
+
+    def _checkpointed(self, error: BaseException | None) -> None:
+        self._checkpointing = False
+        if error is not None:
+            self._complain(error)
+
+    def _complain(self, error: BaseException) -> None:
+        self._engine.observer.log("WARNING", "sweeper_held_up", error=str(error))
