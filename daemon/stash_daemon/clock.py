@@ -8,7 +8,6 @@ reboot the wall clock is believed, but never below the latest time that was seen
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import NamedTuple, Protocol
 
@@ -71,10 +70,8 @@ def _monotonic() -> int:
 
 
 def _boot_id() -> str:
-    if sys.platform == "linux":
-        try:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-                return file.read().strip()
-        except OSError:
-            return ""
-    return ""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:  # not Linux
+        return ""

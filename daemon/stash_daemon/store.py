@@ -176,8 +176,10 @@ class Store(Reads, Protocol):
         ...
 
     def floor(self, namespace: int) -> int:
-        """The highest version of any entry that was deleted: a new entry starts above it, so that a version, once
-        seen, never comes back with another value."""
+        """The highest version of any entry that was deleted.
+
+        A new entry starts above it, so that a version, once seen, never comes back with another value.
+        """
         ...
 
     # ── entries ──

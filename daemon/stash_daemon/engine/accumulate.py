@@ -29,7 +29,7 @@ def incr(core: Core, caller: Caller, request: Incr, _payload: Payload) -> Reply:
     number = (_number(row) if row else 0) + request.by
     if not LEAST <= number <= GREATEST:
         raise BadRequest(f"{shown(request.key)} would leave the range of 64-bit integers")
-    written = _store(core, caller, request, str(number).encode(), row, TYPES[row.type] if row else "json")
+    written = _store(core, caller, request, str(number).encode(), row, type_=TYPES[row.type] if row else "json")
     return Reply(Number(number, written))
 
 
@@ -43,7 +43,7 @@ def append(core: Core, caller: Caller, request: Append, payload: Payload) -> Rep
     items = [*(_list(row) if row else ()), msgspec.Raw(bytes(payload))]
     if request.max_len is not None:
         items = items[-request.max_len :]
-    written = _store(core, caller, request, msgspec.json.encode(items), row, "json")
+    written = _store(core, caller, request, msgspec.json.encode(items), row, type_="json")
     return Reply(Length(len(items), written))
 
 
@@ -66,14 +66,14 @@ def _list(row: Row) -> list[msgspec.Raw]:
 
 
 def _store(
-    core: Core, caller: Caller, request: Incr | Append, value: bytes, row: Row | None, type_: ValueType
+    core: Core, caller: Caller, request: Incr | Append, value: bytes, row: Row | None, *, type_: ValueType
 ) -> Entry:
     now = core.clock.now()
     namespace = core.store.namespace(caller.namespace)
     head = core.store.head(namespace, request.key)
     if row is None or head is None:
         ttl = lifetime(caller.tier, request.ttl_ms)
-        return write(core, caller, check_key(request.key), value, head, now, type_=type_, ttl=ttl, tags=[])
-    changed = rewrite(core, caller, head, value, now, type_=type_, expires=head.expires)
-    core.tell(caller.namespace, "update", head.key, now, changed.version, changed.expires)
+        return write(core, caller, check_key(request.key), value, head, now=now, type_=type_, ttl=ttl, tags=[])
+    changed = rewrite(core, caller, head, value, now=now, type_=type_, expires=head.expires)
+    core.tell(caller.namespace, "update", head.key, at=now, version=changed.version, expires=changed.expires)
     return entry(changed, now)

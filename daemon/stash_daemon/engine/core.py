@@ -83,11 +83,11 @@ class Core:
             return False
         self.store.delete(namespace, chosen)
         for row in chosen:
-            self.tell(caller.namespace, "forget", row.key, now, row.version, row.expires)
+            self.tell(caller.namespace, "forget", row.key, at=now, version=row.version, expires=row.expires)
             self.observer.evicted(caller.namespace, row.key, row.size)
         return True
 
-    def tell(self, namespace: str, name: EventName, key: str, at: int, version: int, expires: int) -> None:
+    def tell(self, namespace: str, name: EventName, key: str, *, at: int, version: int, expires: int) -> None:
         """Let watchers know, once the turn is committed."""
         if self.events.wanted(namespace):
             self.events.add(namespace, Event(name, key, at, version, expires))

@@ -15,8 +15,8 @@ from stash_daemon.store import TYPES, Fresh, Head
 from stash_protocol.errors import BadRequest, Conflict, OverQuota
 from stash_protocol.operations import (
     Entry,
-    Exists,
     Existence,
+    Exists,
     Extend,
     Forget,
     Forgotten,
@@ -47,7 +47,7 @@ def set_entry(core: Core, caller: Caller, request: Set, payload: Payload) -> Rep
     _check_conditions(
         head if head and head.expires > now else None, key, request.if_version, absent_only=request.if_absent
     )
-    return Reply(write(core, caller, key, payload, head, now, type_=request.type, ttl=ttl, tags=request.tags))
+    return Reply(write(core, caller, key, payload, head, now=now, type_=request.type, ttl=ttl, tags=request.tags))
 
 
 def write(
@@ -56,8 +56,8 @@ def write(
     key: str,
     value: Payload,
     head: Head | None,
-    now: int,
     *,
+    now: int,
     type_: ValueType,
     ttl: int,
     tags: list[str],
@@ -76,9 +76,9 @@ def write(
         store.insert(namespace, key, fresh, tags)
     else:
         if not alive:
-            core.tell(caller.namespace, "expire", key, head.expires, head.version, head.expires)
+            core.tell(caller.namespace, "expire", key, at=head.expires, version=head.version, expires=head.expires)
         store.replace(namespace, head, fresh, tags)
-    core.tell(caller.namespace, "set", key, now, version, now + ttl)
+    core.tell(caller.namespace, "set", key, at=now, version=version, expires=now + ttl)
     return Entry(key, type_, len(value), version, ttl, now + ttl, created, now)
 
 
@@ -94,7 +94,7 @@ def get_entry(core: Core, caller: Caller, request: Get, _payload: Payload) -> Re
         if expires > row.expires:  # an entry that was extended beyond its own TTL keeps that
             row = row._replace(expires=expires)
             core.store.retime(row, expires=expires, ttl=row.ttl, version=row.version)
-            core.tell(caller.namespace, "extend", row.key, now, row.version, expires)
+            core.tell(caller.namespace, "extend", row.key, at=now, version=row.version, expires=expires)
     return Reply(entry(row, now), row.value)
 
 
@@ -114,15 +114,15 @@ def update_entry(core: Core, caller: Caller, request: Update, payload: Payload) 
         store.retime(head, expires=expires, ttl=head.ttl, version=version)
         changed = head._replace(expires=expires, version=version)
     else:
-        changed = rewrite(core, caller, head, payload, now, type_=request.type, expires=expires)
-    core.tell(caller.namespace, "update", head.key, now, version, expires)
+        changed = rewrite(core, caller, head, payload, now=now, type_=request.type, expires=expires)
+    core.tell(caller.namespace, "update", head.key, at=now, version=version, expires=expires)
     answer = entry(changed, now)
     answer.clamped = clamped
     return Reply(answer)
 
 
 def rewrite(
-    core: Core, caller: Caller, head: Head, value: Payload, now: int, *, type_: ValueType, expires: int
+    core: Core, caller: Caller, head: Head, value: Payload, *, now: int, type_: ValueType, expires: int
 ) -> Head:
     """Give a live entry another value and keep the rest: creation, own TTL and tags."""
     check_size(caller.tier, len(value))
@@ -144,7 +144,7 @@ def extend_entry(core: Core, caller: Caller, request: Extend, _payload: Payload)
     expires, clamped = prolonged(head, request.by_ms, caller.tier, now)
     version = head.version + 1
     core.store.retime(head, expires=expires, ttl=head.ttl, version=version)
-    core.tell(caller.namespace, "extend", head.key, now, version, expires)
+    core.tell(caller.namespace, "extend", head.key, at=now, version=version, expires=expires)
     return Reply(Remaining(expires - now, expires, version, clamped))
 
 
@@ -163,7 +163,7 @@ def forget(core: Core, caller: Caller, heads: list[Head], now: int) -> None:
     if heads:
         core.store.delete(core.store.namespace(caller.namespace), heads)
     for head in heads:
-        core.tell(caller.namespace, "forget", head.key, now, head.version, head.expires)
+        core.tell(caller.namespace, "forget", head.key, at=now, version=head.version, expires=head.expires)
 
 
 def entry_ttl(core: Core, caller: Caller, request: Ttl, _payload: Payload) -> Reply:

@@ -94,6 +94,6 @@ def _import(core: Core, caller: Caller, row: ImportRow, done: Imported, *, repla
         done.skipped += 1
         return
     ttl = min(row.ttl_ms, caller.tier.max_ttl)
-    write(core, caller, row.key, row.value, head, now, type_=row.type, ttl=ttl, tags=row.tags)
+    write(core, caller, row.key, row.value, head, now=now, type_=row.type, ttl=ttl, tags=row.tags)
     done.imported += 1
     done.clamped += ttl < row.ttl_ms

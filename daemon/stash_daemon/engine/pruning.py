@@ -93,7 +93,7 @@ def _oldest_kept(core: Core, caller: Caller, request: Prune, keep: int) -> Gener
 
 
 def _slices(core: Core, caller: Caller, prefix: str, tag: str | None) -> Iterator[list[Head]]:
-    """The caller's live heads under a prefix, a bounded number at a time; they are valid until the next is asked for."""
+    """The caller's live heads under a prefix, a bounded number at a time, each valid until the next is asked for."""
     cursor: str | None = ""
     while cursor is not None:
         namespace = core.store.namespace(caller.namespace)
@@ -107,5 +107,5 @@ def _delete_expired(core: Core, rows: list[Expired]) -> None:
         core.store.delete(namespace, batch)
         name = core.store.namespace_name(namespace)
         for row in batch:
-            core.tell(name, "expire", row.key, row.expires, row.version, row.expires)
+            core.tell(name, "expire", row.key, at=row.expires, version=row.version, expires=row.expires)
     core.observer.swept(len(rows), sum(row.size for row in rows))

@@ -109,7 +109,7 @@ class SqliteStore(SqliteReads):
     def _check_file(self) -> None:
         """A database that was unlinked would go on acknowledging writes nobody can read after a restart."""
         try:
-            replaced = os.stat(self.path).st_ino != self._inode  # noqa: PTH116 - six times as fast, in every turn
+            replaced = os.stat(self.path).st_ino != self._inode  # pathlib takes six times as long, in every turn
         except OSError:
             replaced = True
         if replaced:
@@ -146,8 +146,7 @@ class SqliteStore(SqliteReads):
         counts[0] += entries
         counts[1] += size
         self._changes.append((namespace, entries, size, self._floors[namespace]))
-        if floor > self._floors[namespace]:
-            self._floors[namespace] = floor
+        self._floors[namespace] = max(floor, self._floors[namespace])
 
     def _forget_changes(self, changes: int, made: int) -> None:
         """Undo the sums of what was rolled back: all but so many changes and so many new namespaces."""

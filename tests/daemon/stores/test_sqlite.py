@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -59,7 +60,7 @@ def test_a_savepoint_that_fails_undoes_only_what_was_inside(store: SqliteStore) 
     namespace = fill(store)
     store.begin()
     store.insert(namespace, "before", fresh(b"12345"))
-    with pytest.raises(ZeroDivisionError), store.savepoint():
+    with suppress(ZeroDivisionError), store.savepoint():
         store.delete(namespace, store.expired(1000, 2))
         raise ZeroDivisionError
     store.commit()
