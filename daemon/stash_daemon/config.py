@@ -24,23 +24,28 @@ def read_text(path: str) -> str | None:
     except OSError as error:
         reason = "is a symbolic link; write its target" if os.path.islink(path) else f"cannot be read: {error.strerror}"
         raise BadRequest(f"{path} {reason}") from None
-    with open(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise BadRequest(f"{path} is not a regular file")
-        if facts.st_uid != os.geteuid():
-            raise BadRequest(f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()})")
-        if facts.st_mode & 0o077:
-            raise BadRequest(
-                f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}, but holds API keys: chmod 0600 {path}"
-            )
-        data = file.read(MAX_CONFIG + 1)
+    try:
+        _refuse_unsafe(path, os.fstat(descriptor))
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_CONFIG + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_CONFIG:
         raise BadRequest(f"{path} has more than {MAX_CONFIG:,} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         raise BadRequest(f"{path} is not UTF-8 at byte {error.start}") from None
+
+
+def _refuse_unsafe(path: str, facts: os.stat_result) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise BadRequest(f"{path} is not a regular file")
+    if facts.st_uid != os.geteuid():
+        raise BadRequest(f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()})")
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & 0o077:
+        raise BadRequest(f"{path} has mode {mode:04o}, but may hold API keys: chmod 0600 {path}")
 
 
 def parse(path: str, text: str) -> dict[str, Any]:
