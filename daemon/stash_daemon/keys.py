@@ -135,17 +135,20 @@ class ApiKeys:
             Conflict: the name is taken.
             StorageFull: the file cannot be written; nothing was made.
         """
+        import tomlkit
+
         document = self._document()
-        sections = document.setdefault("keys", _new_table(super_table=True))
+        sections = document.setdefault("keys", tomlkit.table(is_super_table=True))
         if request.name in sections:
             raise Conflict(f"there is an API key {request.name!r} already; rotate or revoke it")
-        now = self._clock.now()
-        secret, section = _new_secret(), _new_table()
-        section["sha256"] = _digest(secret).hex()
-        section["namespace"] = request.namespace or request.name
-        section["tier"] = request.tier
-        section["scopes"] = sorted(set(request.scopes))
-        section["created_at"] = _moment(now)
+        now, secret = self._clock.now(), _new_secret()
+        section: dict[str, Any] = {
+            "sha256": _digest(secret).hex(),
+            "namespace": request.namespace or request.name,
+            "tier": request.tier,
+            "scopes": sorted(set(request.scopes)),
+            "created_at": _moment(now),
+        }
         if request.ttl_ms is not None:
             section["expires_at"] = _moment(now + request.ttl_ms)
         sections[request.name] = section
@@ -195,15 +198,12 @@ class ApiKeys:
 
     def _document(self) -> TOMLDocument:
         import tomlkit  # 30 ms, for what happens once a week
-        from tomlkit.exceptions import TOMLKitError
 
         if not self._path:
             raise BadRequest("there is no configuration file that could keep an API key")
         text = config.read_text(self._path) or ""
-        try:
-            return tomlkit.parse(text)
-        except TOMLKitError as error:
-            raise BadRequest(f"{self._path}: {error}") from None
+        self._read(config.parse(self._path, text))
+        return tomlkit.parse(text)
 
     def _keep(self, document: TOMLDocument) -> None:
         import tomlkit
@@ -279,12 +279,6 @@ def _digest(api_key: str) -> bytes:
 
 def _new_secret() -> str:
     return "sk_" + urlsafe_b64encode(os.urandom(API_KEY_BYTES)).rstrip(b"=").decode()
-
-
-def _new_table(*, super_table: bool = False) -> Any:
-    import tomlkit
-
-    return tomlkit.table(is_super_table=super_table)
 
 
 def _section_of(document: TOMLDocument, name: str) -> Any:
