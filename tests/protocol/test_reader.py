@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ def admit_some(envelope: bytes, _payload_length: int) -> bytes | None:
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     bounds = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    return [stream[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(bounds)]
 
 
 def read(reader: FrameReader[bytes], pieces: list[bytes]) -> list[Frame]:
@@ -66,9 +68,9 @@ def test_nothing_of_a_refused_payload_is_ever_kept(envelope: bytes, length: int,
     assert read(reader, [HEADER.pack(len(envelope), length) + envelope]) == []
     left = length
     for piece in pieces:
-        piece = piece[:left]
-        left -= len(piece)
-        assert read(reader, [piece]) == []
+        part = piece[:left]
+        left -= len(part)
+        assert read(reader, [part]) == []
         assert reader.buffered == 0
         assert reader.idle == (left == 0)
 
