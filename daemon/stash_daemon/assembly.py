@@ -40,17 +40,15 @@ def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) 
         Busy: another process owns the file; the message names it.
         StorageDamaged: the file is not a whole database of ours.
     """
-    return _open(settings, path, OwnerLock(path + ".lock") if path else None, clock, alone=True)
+    return _open(settings, path, OwnerLock(path + ".lock") if path else None, clock)
 
 
-def _open(
-    settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None, *, alone: bool = False
-) -> Engine:
+def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None) -> Engine:
     if lock is not None:
         Path(lock.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
     try:
-        store = SqliteStore(database, settings.durability, alone=alone)
+        store = SqliteStore(database, settings.durability)
         kept = store.load_meta(CLOCK)
         clock = clock or SystemClock(Anchor(*json.loads(kept)) if kept else None)
         engine = Engine(store, clock, settings, ApiKeys(settings, clock), Observer(settings, clock))

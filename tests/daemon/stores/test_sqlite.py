@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +23,9 @@ def fresh(value: bytes = b"v", *, expires: int = 100, version: int = 1) -> Fresh
     return Fresh(type=0, created=1, updated=1, expires=expires, ttl=99, version=version, value=value)
 
 
-@pytest.fixture(params=["file", "file alone", "memory"])
+@pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStore]:
-    path = "" if request.param == "memory" else str(tmp_path / "s.db")
-    store = SqliteStore(path, alone=request.param == "file alone")
+    store = SqliteStore(str(tmp_path / "s.db") if request.param == "file" else "")
     yield store
     store.close()
 
@@ -153,9 +154,8 @@ def test_a_snapshot_sees_one_moment_while_writes_go_on(path: str) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_deleted_bytes_are_in_no_file_any_more_and_the_file_shrinks(path: str, alone: bool) -> None:
-    store = SqliteStore(path, alone=alone)
+def test_deleted_bytes_are_in_no_file_any_more_and_the_file_shrinks(path: str) -> None:
+    store = SqliteStore(path)
     namespace = fill(store, 2000, 1000)
     store.begin()
     store.insert(namespace, "secret", fresh(b"canary-in-the-mine" * 50))
@@ -172,6 +172,15 @@ def test_deleted_bytes_are_in_no_file_any_more_and_the_file_shrinks(path: str, a
     store.close()
     assert len(files["s.db"]) <= (VACUUM_SLACK + 10) * schema.PAGE_SIZE < full
     assert not [name for name, content in files.items() if b"canary" in content]
+
+
+def test_no_other_process_can_open_the_file_meanwhile(path: str) -> None:
+    store = SqliteStore(path)
+    fill(store)
+    reading = f"import sqlite3; sqlite3.connect({path!r}, timeout=0).execute('SELECT * FROM entries')"
+    other = subprocess.run([sys.executable, "-c", reading], capture_output=True, text=True, check=False)
+    store.close()
+    assert "database is locked" in other.stderr
 
 
 def test_a_turn_on_a_file_that_was_removed_is_refused(path: str) -> None:
