@@ -9,9 +9,10 @@ from typing import Any
 import msgpack
 import msgspec
 import pytest
+from msgspec import UNSET, UnsetType
 
 from stash_protocol.frames import pack
-from stash_protocol.operations import OPERATIONS, UNSET, AnyRequest, Envelope, Event, Failure, Rate, UnsetType
+from stash_protocol.operations import OPERATIONS, AnyRequest, Envelope, Event, Failure, Rate
 from stash_protocol.reader import FrameReader
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
