@@ -162,7 +162,7 @@ def _failure(pid: int, log_path: str) -> Unreachable:
 
 def _wait_ready(ready: int, deadline: float) -> bool:
     """True once the daemon is ready, False if it ended first."""
-    from select import select  # noqa: PLC0415  # only the one call in thousands that starts a daemon needs it
+    from select import select  # only the one call in thousands that starts a daemon needs it
 
     if not select([ready], [], [], max(0.0, deadline - time.monotonic()))[0]:
         raise TimeoutError
@@ -178,7 +178,7 @@ def _environment(address: Address) -> dict[str, str]:
 
 def _inheritable_fds() -> list[int]:
     """What the daemon would inherit and keep open for its whole life: a script's lock, the end of its pipe."""
-    return [fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2 and _is_inheritable(fd)]  # noqa: PLR2004
+    return [fd for fd in map(int, os.listdir("/dev/fd")) if fd > 2 and _is_inheritable(fd)]
 
 
 def _is_inheritable(fd: int) -> bool:

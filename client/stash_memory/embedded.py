@@ -1,0 +1,303 @@
+"""The operations without a daemon: the engine inside this process, one turn a call.
+
+The one place in the library that knows the engine; whoever talks to a daemon never imports it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic, perf_counter_ns, sleep
+from typing import Self, TypeVar
+
+import msgspec
+
+from stash_daemon.assembly import open_embedded
+from stash_daemon.engine import Engine, Reply
+from stash_daemon.keys import Peer
+from stash_daemon.settings import load
+from stash_memory import wire
+from stash_memory.wire import Outcome
+from stash_protocol import operations
+from stash_protocol.errors import BadRequest, Busy, NotFound, StashError, StorageDamaged, StorageFull, Timeout
+from stash_protocol.frames import HEADER_SIZE
+from stash_protocol.operations import OPERATIONS, Event, Get, Pace, Rate, Request
+from stash_protocol.reader import Payload
+
+SWEEP_EVERY = 16  # writes; a sweep deletes up to 32 rows, so it keeps up with whatever is written
+CLOSING_SLICES = 256  # of sweeping and giving space back on close: some 50 ms at most
+LOG_PAGES = 1_000  # pages of the log worth moving into the database: 4 MiB
+LONGEST_NAP = 300.0  # seconds a watch waits for an expiry: the time asleep does not count as waiting, but as life
+
+_STORAGE_ERRORS = (Busy, StorageDamaged, StorageFull)
+_DAEMONS_OWN = frozenset(
+    (operations.Stop, operations.KeyCreate, operations.KeyList, operations.KeyRotate, operations.KeyRevoke)
+)
+_read_request = msgspec.msgpack.Decoder(operations.AnyRequest).decode
+_Result = TypeVar("_Result")
+
+
+class EmbeddedTransport:
+    """The engine, behind a lock.
+
+    Args:
+        path: of the database; empty: nothing is kept.
+
+    Raises:
+        Busy: another process has it open.
+        StorageDamaged: it is no whole database of ours.
+        BadRequest: a setting in the environment or in config.toml is not right.
+    """
+
+    rate: Rate | None = None
+
+    def __init__(self, path: str) -> None:
+        settings = load({}, os.environ)
+        settings.log_dir = settings.config_path = ""  # the program's log and the daemon's API keys are not ours
+        self._engine: Engine = open_embedded(settings, os.path.abspath(path) if path else "")
+        self._caller = self._engine.keys.local_caller()
+        self._peer = Peer(name=f"uid:{os.getuid()}", uid=os.getuid(), pid=os.getpid())
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._served = 0  # requests
+        self._writes = 0  # since the last sweep
+        self._closed = False
+        _transports.add(self)
+
+    # ── calls ──
+
+    def exchange(self, request: Request, payload: Payload, timeout: float) -> Outcome:
+        """Carry out one request."""
+        wire.set_deadline(request, timeout)
+        if type(request) is Get and request.wait_ms:
+            return self._wait(request, min(timeout, request.wait_ms / 1000))
+        return self._once(request, payload, timeout)
+
+    def exchange_many(self, calls: Sequence[tuple[Request, Payload]], timeout: float) -> list[Outcome | StashError]:
+        """Carry out many, each on its own."""
+        deadline = monotonic() + timeout
+        outcomes: list[Outcome | StashError] = []
+        for request, payload in calls:
+            try:
+                outcomes.append(self.exchange(request, payload, max(0.001, deadline - monotonic())))
+            except StashError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def watch(self, prefix: str, timeout: float) -> EmbeddedSubscription:
+        """Begin to watch."""
+        self.check_watch(prefix, timeout)
+        return EmbeddedSubscription(self, prefix)
+
+    def check_watch(self, prefix: str, timeout: float) -> None:
+        """Raise what a watch would meet."""
+        self._enter(timeout)
+        try:
+            self._admit(operations.Watch(prefix=prefix), b"")
+        finally:
+            self._lock.release()
+
+    def subscribe(self, prefix: str, notify: Callable[[Event], None]) -> Callable[[], None]:
+        """Be told of changes, in the thread that makes them; call the result to end it."""
+        with self._lock:
+            unsubscribe = self._engine.events.subscribe(self._caller.namespace, prefix, notify)
+
+        def end() -> None:
+            with self._lock:
+                unsubscribe()
+
+        return end
+
+    def close(self) -> None:
+        """Leave the file whole and small."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        with self._lock:
+            self._closed = True
+            self._tidy_up()
+            self._engine.close()
+
+    def keep_from_dying(self) -> None:
+        """In a forked child: never let SQLite close what the parent has open.
+
+        It would take the parent's log for its own, move it and delete it.
+        """
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
+
+    # ── one request ──
+
+    def _once(self, request: Request, payload: Payload, timeout: float) -> Outcome:
+        started = perf_counter_ns()
+        self._enter(timeout)
+        reply: Reply | None = None
+        failure: StashError | None = None
+        try:
+            checked = self._admit(request, payload)
+            reply = self._carry_out(checked, payload, timeout)
+        except StashError as error:
+            failure = error
+            raise
+        finally:
+            self._note(request, reply, failure, len(payload), started)
+            self._lock.release()
+        return reply
+
+    def _enter(self, timeout: float) -> None:
+        if os.getpid() != self._pid:
+            raise BadRequest("this stash was opened before a fork; open another one in the new process")
+        if not self._lock.acquire(timeout=timeout):
+            raise Timeout(f"others kept the database busy for {timeout:g} s")
+        if self._closed:
+            self._lock.release()
+            raise BadRequest("this stash was closed")
+
+    def _admit(self, request: Request, payload: Payload) -> Request:
+        """The request as a daemon would have read it, with every bound checked."""
+        if type(request) in _DAEMONS_OWN:
+            raise BadRequest(f"{OPERATIONS[type(request)].name} is for daemons; this stash runs in your own process")
+        try:
+            checked: Request = _read_request(wire.head(request, len(payload))[HEADER_SIZE:])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"not a request: {error}") from None
+        self._engine.admit(checked, len(payload), self._caller)
+        return checked
+
+    def _carry_out(self, request: Request, payload: Payload, timeout: float) -> Reply:
+        engine, pace = self._engine, OPERATIONS[type(request)].pace
+        if pace is Pace.SCAN:
+            return engine.scan(request, self._caller)
+        if pace is Pace.STEPS:
+            return self._carry_out_steps(engine.steps(request, payload, self._caller), monotonic() + timeout)
+        if not engine.needs_turn(request):
+            return engine.execute(request, payload, self._caller)
+        return self._in_turn(lambda: engine.execute(request, payload, self._caller))
+
+    def _carry_out_steps(self, steps: Iterator[Reply | None], deadline: float) -> Reply:
+        """A slice a turn, and whoever else calls is served between two slices."""
+        while True:
+            reply = self._in_turn(steps.__next__)
+            if reply is not None:
+                return reply
+            if monotonic() > deadline:
+                raise Timeout("not done in time; what was done stays done")
+            self._lock.release()
+            sleep(0)  # else this thread would have the lock again before any other wakes
+            self._lock.acquire()
+
+    def _in_turn(self, work: Callable[[], _Result]) -> _Result:
+        engine = self._engine
+        engine.begin()
+        try:
+            result = work()
+            self._writes += 1
+            if self._writes >= SWEEP_EVERY:
+                self._writes = 0
+                engine.sweep()
+        except BaseException as error:
+            if isinstance(error, StashError) and not isinstance(error, _STORAGE_ERRORS):
+                engine.commit()  # a refusal has changed nothing; what it found expired may have gone
+            else:
+                engine.rollback()
+            raise
+        engine.commit()
+        if engine.store.log_pages > LOG_PAGES:
+            engine.store.checkpoint()
+        return result
+
+    def _note(
+        self, request: Request, reply: Reply | None, error: StashError | None, payload_bytes: int, started: int
+    ) -> None:
+        self._served += 1
+        self._engine.observer.served(
+            request,
+            self._caller,
+            self._peer,
+            request_id=f"{self._pid:x}-{self._served:x}",
+            reply=reply.body if reply else None,
+            error=error,
+            payload_bytes=payload_bytes or (len(reply.payload) if reply else 0),
+            duration_ns=perf_counter_ns() - started,
+        )
+
+    # ── waiting ──
+
+    def _wait(self, request: Get, seconds: float) -> Outcome:
+        deadline = monotonic() + seconds
+        with EmbeddedSubscription(self, request.key) as changes:
+            while True:
+                try:
+                    return self._once(request, b"", seconds)
+                except NotFound:
+                    left = deadline - monotonic()
+                    if left <= 0 or changes.next_event(left) is None:
+                        raise Timeout(f"the key did not appear within {seconds:g} s") from None
+
+    def sweep(self) -> float:
+        """Delete what is expired; seconds until there is more of it."""
+        with self._lock:
+            if self._closed:
+                return LONGEST_NAP
+            now, due = self._engine.clock.now(), self._engine.next_expiry()
+            if due is not None and due <= now:
+                more = self._in_turn(self._engine.sweep)
+                due = self._engine.next_expiry() if not more else now
+        return LONGEST_NAP if due is None else min(LONGEST_NAP, max(0.0, (due - now) / 1000))
+
+    def _tidy_up(self) -> None:
+        for _ in range(CLOSING_SLICES):
+            more = self._in_turn(self._engine.sweep)
+            more = self._in_turn(self._engine.store.tidy) or more
+            if not more:
+                break
+        self._engine.store.checkpoint(truncate=True)
+
+
+class EmbeddedSubscription:
+    """A watch; also what a waiting get waits with."""
+
+    def __init__(self, transport: EmbeddedTransport, prefix: str) -> None:
+        self._transport = transport
+        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._ended = False
+        self._unsubscribe = transport.subscribe(prefix, self._events.put)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def next_event(self, timeout: float | None) -> Event | None:
+        """The next change. Sweeps while it waits, for an expiry is a change as well."""
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._ended:
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            try:
+                due = self._transport.sweep()
+                return self._events.get(timeout=due if left is None else min(left, due))
+            except Empty:
+                if left == 0:
+                    return None
+        return None
+
+    def close(self) -> None:
+        """End it, and whoever waits for it."""
+        if not self._ended:
+            self._ended = True
+            self._unsubscribe()
+            self._events.put(None)
+
+
+_transports: weakref.WeakSet[EmbeddedTransport] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in _transports:
+        transport.keep_from_dying()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,315 @@
+"""One blocking connection: one request at a time, or many in flight, or a watch."""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from stash_memory import wire
+from stash_memory.target import Target
+from stash_memory.wire import GRACE, Garbled, Lost, Outcome
+from stash_protocol import operations
+from stash_protocol.errors import StashError
+from stash_protocol.frames import HEADER, HEADER_SIZE, MAX_ENVELOPE
+from stash_protocol.operations import Event, Rate, Request
+from stash_protocol.reader import Payload
+
+CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
+JOIN_LIMIT = 64 * 1024  # bytes of a value copied to go out in one piece with its head: cheaper than a second call
+
+# What may be in flight before replies are read. Small replies fit into any socket's buffer unread; replies with
+# values do not: a daemon stops reading while they are not read, and who then still sends to it waits for ever.
+WINDOW = 64  # requests
+WINDOW_BYTES = 256 * 1024
+WINDOW_BYTES_BEHIND_VALUES = 4 * 1024
+
+_TIMEVAL = struct.Struct("@ll")
+
+
+class Link:
+    """A connection that says hello together with its first request.
+
+    Whatever breaks it, or leaves a reply on its way, closes it: no caller ever reads the reply to another's request.
+
+    Attributes:
+        closed: of no more use.
+        rate: what the daemon last said of the caller's budget; None where it has no limit.
+    """
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self.closed = True  # until it is open
+        self.rate: Rate | None = None
+        self._number = 0  # of the last request
+        self._greeting = wire.hello(target.api_key)  # empty once it was said
+        self._armed: float | None = -1.0  # seconds; see `_arm`
+        self._data = b""  # received, and not yet looked at from `_position` on
+        self._position = 0
+        self._remote = target.address.scheme != "unix"
+        self._tls = target.tls is not None
+        self._socket = target.connect(timeout)
+        self.closed = False
+
+    # ── one at a time ──
+
+    def exchange(self, request: Request, payload: Payload, timeout: float) -> Outcome:
+        """Ask, and wait for the reply so many seconds.
+
+        Raises:
+            Lost: the connection broke.
+            StashError: what the daemon answered, or Timeout.
+        """
+        self._number = request.id = self._number + 1
+        data = wire.head(request, len(payload))
+        if self._remote and not wire.repeatable(request):
+            self._check_alive(request)
+        sent = False
+        try:
+            self._arm(timeout + GRACE)
+            self._send(data, payload, timeout)
+            sent = True
+            if self._greeting:
+                self._read_welcome(timeout)
+            envelope, part = self._receive(timeout)
+            answer = wire.read_answer(request, envelope)
+        except BaseException as error:  # noqa: BLE001  # an interrupt, too, leaves a reply on its way
+            raise self._judge(error, request, timeout, sent=sent) from None
+        if answer.rate is not UNSET:
+            self.rate = answer.rate
+        return answer.reply, part
+
+    # ── many in flight ──
+
+    def exchange_many(self, calls: Sequence[tuple[Request, Payload]], timeout: float) -> list[Outcome | StashError]:
+        """Ask all, and collect the replies in the order of the requests.
+
+        Raises:
+            Lost: the connection broke.
+            Timeout: not all were answered in time.
+        """
+        heads = []
+        for request, payload in calls:
+            self._number = request.id = self._number + 1
+            heads.append(wire.head(request, len(payload)))
+        self._check_alive(calls[0][0])
+        deadline = time.monotonic() + timeout
+        outcomes: list[Outcome | StashError] = []
+        while len(outcomes) < len(calls):
+            start = len(outcomes)
+            end, data = _window(calls, heads, start)
+            with self._conversation(calls[start][0], timeout):
+                self._arm(max(0.0, deadline - time.monotonic()) + GRACE)
+                self._send(data, b"", timeout)
+                if self._greeting:
+                    self._read_welcome(timeout)
+                outcomes += self._collect([request for request, _ in calls[start:end]], timeout)
+        return outcomes
+
+    def _collect(self, requests: Sequence[Request], timeout: float) -> list[Outcome | StashError]:
+        """One reply for each request; they may come in any order."""
+        found: list[Any] = [None] * len(requests)
+        for _ in requests:
+            envelope, part = self._receive(timeout)
+            answer = wire.read_any(envelope)
+            place = answer.id - requests[0].id
+            if not 0 <= place < len(found) or found[place] is not None:
+                raise Garbled(f"the daemon answered request {answer.id}, which is not in flight")
+            try:
+                found[place] = wire.read_body(requests[place], answer), part
+            except Garbled:
+                raise
+            except StashError as error:
+                found[place] = error
+            if answer.rate is not UNSET:
+                self.rate = answer.rate
+        return found
+
+    # ── watching ──
+
+    def watch(self, prefix: str, timeout: float) -> None:
+        """Begin to watch. From now on, `next_event` is all this link does.
+
+        Raises:
+            Lost: the connection broke.
+            StashError: what the daemon answered, or Timeout.
+        """
+        request = operations.Watch(prefix=prefix, id=1)
+        with self._conversation(request, timeout):
+            self._arm(timeout + GRACE)
+            self._send(wire.head(request, 0), b"", timeout)
+            self._read_welcome(timeout)
+            self._next_answer(timeout)
+
+    def next_event(self, timeout: float | None) -> Event | None:
+        """The next change; None when none comes in so many seconds.
+
+        Raises:
+            Lost: the connection broke.
+            StashError: why the daemon ended the watch.
+        """
+        with self._conversation(operations.Watch(), timeout or 0.0):
+            try:
+                self._arm(timeout)
+                answer = self._next_answer(wire.MAX_TIMEOUT)
+            except (BlockingIOError, TimeoutError):
+                return None
+        return None if answer.push is UNSET else answer.push
+
+    def _next_answer(self, timeout: float) -> wire.Answer[Raw]:
+        answer = wire.read_any(self._receive(timeout)[0])
+        if answer.error is not UNSET:
+            raise wire.failure(answer.error)
+        return answer
+
+    # ── bytes ──
+
+    def close(self) -> None:
+        """Hang up; also from another thread, which ends a wait for events."""
+        if not self.closed:
+            self.closed = True
+            with contextlib.suppress(OSError):  # the other side was first
+                self._socket.shutdown(_socket.SHUT_RDWR)
+            self._socket.close()
+
+    def abandon(self) -> None:
+        """Let go of a connection that belongs to the process we were forked from."""
+        self.closed = True
+        self._socket.close()  # this process's descriptor only: nothing is said to the daemon
+
+    def __del__(self) -> None:
+        if not self.closed:
+            self.abandon()
+
+    def _check_alive(self, request: Request) -> None:
+        """See that the daemon has not hung up meanwhile: over TCP, a write alone would not tell."""
+        try:
+            flags = _socket.MSG_PEEK | _socket.MSG_DONTWAIT
+            hung_up = not _socket.socket.recv(self._socket, 1, flags)  # beneath TLS too: nothing is taken away
+        except BlockingIOError:
+            return
+        except OSError:
+            hung_up = True
+        if hung_up:
+            self.close()
+            raise Lost(wire.gone(request, "the connection was closed"), sent=False)
+
+    def _arm(self, seconds: float | None) -> None:
+        """How long the socket may keep us waiting at a time; None: for ever."""
+        if seconds == self._armed:
+            return
+        self._armed = seconds
+        if self._tls:
+            self._socket.settimeout(seconds)
+            return
+        # Unlike `settimeout`, the kernel's own timeouts cost no poll() before every send and recv.
+        microseconds = 0 if seconds is None else max(1, round(seconds * 1_000_000))
+        timeval = _TIMEVAL.pack(*divmod(microseconds, 1_000_000))
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
+        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
+
+    def _send(self, data: bytes, payload: Payload, timeout: float) -> None:
+        if self._greeting:
+            if len(data) + len(payload) > JOIN_LIMIT:  # a daemon that turns us away would not read all of it
+                self._socket.sendall(self._greeting)
+                self._read_welcome(timeout)
+            else:
+                data = self._greeting + data
+        if len(payload) <= JOIN_LIMIT:
+            self._socket.sendall(data + payload if payload else data)
+        else:
+            self._socket.sendall(data)
+            self._socket.sendall(payload)
+
+    def _read_welcome(self, timeout: float) -> None:
+        answer = wire.read_any(self._receive(timeout)[0])
+        if answer.error is not UNSET:
+            self.close()  # the daemon does, too
+            raise wire.failure(answer.error)
+        self._greeting = b""
+
+    def _receive(self, timeout: float) -> tuple[bytes, Payload]:
+        """The next frame's envelope and payload."""
+        if self._position + HEADER_SIZE > len(self._data):
+            self._fill()
+            if len(self._data) < HEADER_SIZE:
+                self._fill_to(HEADER_SIZE, time.monotonic() + timeout)
+        data, start = self._data, self._position
+        envelope_length, payload_length = HEADER.unpack_from(data, start)
+        if not 0 < envelope_length <= MAX_ENVELOPE:
+            raise Garbled(f"the daemon announced an envelope of {envelope_length:,} bytes")
+        body = start + HEADER_SIZE + envelope_length
+        end = body + payload_length
+        if end > len(data):
+            return self._receive_long(envelope_length, payload_length, time.monotonic() + timeout)
+        self._position = end
+        return data[start + HEADER_SIZE : body], data[body:end]
+
+    def _receive_long(self, envelope_length: int, payload_length: int, deadline: float) -> tuple[bytes, Payload]:
+        """A frame that is not here as a whole: its payload goes straight to where it stays."""
+        self._fill_to(HEADER_SIZE + envelope_length, deadline)
+        body = self._position + HEADER_SIZE + envelope_length
+        envelope, have = self._data[body - envelope_length : body], self._data[body : body + payload_length]
+        self._position = body + len(have)
+        payload = bytearray(payload_length)
+        payload[: len(have)] = have
+        rest = memoryview(payload)[len(have) :]
+        while rest:
+            size = self._socket.recv_into(rest)
+            if not size:
+                raise OSError("the connection was closed")
+            rest = rest[size:]
+            if rest and time.monotonic() > deadline:
+                raise TimeoutError
+        return envelope, payload
+
+    def _fill_to(self, size: int, deadline: float) -> None:
+        while len(self._data) - self._position < size:
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            self._fill()
+
+    def _fill(self) -> None:
+        """Receive more, behind what is left."""
+        more = self._socket.recv(CHUNK)
+        if not more:
+            raise OSError("the connection was closed")
+        self._data = self._data[self._position :] + more
+        self._position = 0
+
+    @contextlib.contextmanager
+    def _conversation(self, request: Request, timeout: float) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001  # as in `exchange`
+            raise self._judge(error, request, timeout, sent=True) from None
+
+    def _judge(self, error: BaseException, request: Request, timeout: float, *, sent: bool) -> BaseException:
+        """What to raise; closes the link unless the daemon's reply was whole."""
+        if isinstance(error, StashError) and not isinstance(error, Garbled):
+            return error
+        self.close()
+        if isinstance(error, (BlockingIOError, TimeoutError)):
+            return wire.overdue(timeout)
+        if isinstance(error, OSError):
+            return Lost(wire.gone(request, (error.strerror or str(error)).lower()), sent=sent)
+        return error
+
+
+def _window(calls: Sequence[tuple[Request, Payload]], heads: Sequence[bytes], start: int) -> tuple[int, bytes]:
+    """The end of what may go out at once from ``start`` on, and its bytes."""
+    parts: list[Payload] = []
+    size, limit, end = 0, WINDOW_BYTES, start
+    for request, payload in calls[start : start + WINDOW]:
+        size += len(heads[end]) + len(payload)
+        if parts and size > limit:
+            break
+        if isinstance(request, operations.Get):
+            limit = WINDOW_BYTES_BEHIND_VALUES
+        parts += (heads[end], payload)
+        end += 1
+    return end, b"".join(parts)
