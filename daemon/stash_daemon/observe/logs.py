@@ -98,7 +98,7 @@ class Log:
         renderer: Any = _as_json
         if console:
             colors = self._terminal and not os.environ.get("NO_COLOR")
-            plain = structlog.dev.plain_traceback  # the default shows local variables, and those hold values
+            plain = structlog.dev.plain_traceback  # it is text by now; structlog 25 warns of any other
             renderer = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=plain)
         return structlog.wrap_logger(
             self,

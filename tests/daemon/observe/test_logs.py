@@ -265,6 +265,7 @@ def test_a_terminal_gets_the_console_form_and_no_file(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in text
     assert "\x1b" not in text
     assert "the value" not in text
+    assert "Warning" not in text
     assert list(tmp_path.iterdir()) == []
 
 
