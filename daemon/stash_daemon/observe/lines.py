@@ -132,7 +132,10 @@ def _subject(served: Served) -> dict[str, Any]:
 
 
 def _named(request: Request | None) -> dict[str, Any]:
-    return {name: value for name in _SUBJECTS if (value := getattr(request, name, None)) not in (None, "")}
+    found = {name: value for name in _SUBJECTS if (value := getattr(request, name, None)) not in (None, "")}
+    if len(found.get("keys", ())) == 1:
+        found["key"] = found.pop("keys")[0]  # so that all lines about an entry are found by the same field
+    return found
 
 
 def _entry_of(reply: Struct | None) -> object:

@@ -110,7 +110,7 @@ def test_a_batch_tells_its_parts(house: House) -> None:
     house.serve(batch, op.Done())
     house.serve(op.Batch(), op.Done())
     first, second = house.lines()
-    assert first["parts"] == [{"op": "set", "key": "a"}, {"op": "forget", "keys": ["b"]}]
+    assert first["parts"] == [{"op": "set", "key": "a"}, {"op": "forget", "key": "b"}]
     assert "parts" not in second
 
 
