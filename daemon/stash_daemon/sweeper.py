@@ -21,7 +21,7 @@ PAUSE = 0.001  # seconds between two slices: whoever waits is served first
 LONGEST_NAP = 300.0  # seconds: the loop's timers stand still while the machine sleeps, expiry does not
 IDLE_AFTER = 1.0  # seconds without a commit: time to give space back
 RETRY_AFTER = 10.0  # seconds after the storage refused
-LOG_PAGES = 1_000  # pages of the log worth moving into the database while there are writes: 4 MiB
+LOG_PAGES = 4_000  # pages of the log worth moving into the database while there are writes: 16 MiB
 
 
 class Sweeper:
