@@ -102,6 +102,14 @@ class Reads(Protocol):
         """
         ...
 
+    def usage(self, namespace: int, now: int) -> Usage:
+        """Live entries and bytes; on a snapshot, the cost grows with all rows there are."""
+        ...
+
+    def total(self, now: int) -> tuple[Usage, int]:
+        """Live entries and bytes of all namespaces, and how many namespaces hold a live entry."""
+        ...
+
     def values(
         self, namespace: int, prefix: str, after: str, limit: int, *, now: int, max_bytes: int
     ) -> tuple[list[tuple[Row, list[str]]], str | None]:
@@ -169,10 +177,6 @@ class Store(Reads, Protocol):
 
     def usage(self, namespace: int, now: int) -> Usage:
         """Live entries and bytes; the cost grows with what is expired and not yet deleted."""
-        ...
-
-    def total(self, now: int) -> tuple[Usage, int]:
-        """Live entries and bytes of all namespaces, and how many namespaces hold any row."""
         ...
 
     def floor(self, namespace: int) -> int:

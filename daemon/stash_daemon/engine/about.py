@@ -61,9 +61,10 @@ def stats(core: Core, caller: Caller, request: GetStats) -> Reply:
     """Counts, latencies and sizes since the start."""
     now = core.clock.now()
     everyone = "admin" in caller.scopes
-    usage = core.store.usage(core.store.namespace(caller.namespace), now)
+    with core.store.snapshot() as reads:
+        usage = reads.usage(reads.namespace(caller.namespace), now)
+        total, namespaces = reads.total(now) if everyone else (usage, 1)
     figures = core.observer.figures(None if everyone else caller.namespace)
-    total, namespaces = core.store.total(now)
     text = b""
     if everyone:
         figures["alive"] = {"entries": total.entries, "bytes": total.bytes, "namespaces": namespaces}

@@ -6,13 +6,14 @@ from typing import Any
 
 import apsw
 
-from stash_daemon.store import Head, Row
+from stash_daemon.store import Head, Row, Usage
 from stash_daemon.stores.failures import translate
 
 HEAD = "id, key, type, created, updated, expires, ttl, version, size, tagged"
 FIND = f"SELECT {HEAD}, value FROM entries WHERE namespace = ? AND key = ? AND expires > ?"
 PEEK = f"SELECT {HEAD} FROM entries WHERE namespace = ? AND key = ?"
 PAGE = " FROM entries WHERE namespace = ? AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
+COUNTED = "count(*), ifnull(sum(size), 0) FROM entries INDEXED BY entries_by_expiry"
 LAST = "\U0010ffff"  # the greatest character: no key sorts behind 513 of them (2,048 bytes)
 
 
@@ -65,6 +66,13 @@ class SqliteReads:
                 found.append((row, self.tags(row.id) if row.tagged else []))
                 total += row.size
         return found, cursor
+
+    def usage(self, namespace: int, now: int) -> Usage:
+        return Usage(*self._rows(f"SELECT {COUNTED} WHERE expires > ? AND namespace = ?", (now, namespace))[0])
+
+    def total(self, now: int) -> tuple[Usage, int]:
+        sums = self._rows(f"SELECT {COUNTED} WHERE expires > ? GROUP BY namespace", (now,))
+        return Usage(sum(entries for entries, _ in sums), sum(size for _, size in sums)), len(sums)
 
     def tags(self, entry: int) -> list[str]:
         """The tags of a row, sorted."""

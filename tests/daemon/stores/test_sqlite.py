@@ -87,7 +87,7 @@ def test_what_is_over_and_not_deleted_is_in_no_figure(store: SqliteStore) -> Non
     assert store.usage(namespace, 49) == Usage(3, 30)
     assert store.usage(namespace, 50) == Usage(0, 0)
     assert store.overdue(namespace, 50) == Usage(3, 30)
-    assert store.total(50) == (Usage(0, 0), 1)
+    assert store.total(50) == (Usage(0, 0), 0)
 
 
 def test_a_tag_dies_with_its_entry(store: SqliteStore) -> None:
@@ -249,3 +249,16 @@ def test_a_symlink_in_place_of_the_file_is_refused(path: str, tmp_path: Path) ->
     Path(path).symlink_to(tmp_path / "real.db")
     with pytest.raises(StorageDamaged):
         SqliteStore(path)
+
+
+def test_a_snapshot_counts_what_the_store_counts(store: SqliteStore) -> None:
+    for name, expires in (("a", 50), ("a", 60), ("b", 50)):
+        namespace = store.namespace(name)
+        store.begin()
+        namespace = namespace or store.create_namespace(name)
+        store.insert(namespace, f"k{expires}", Fresh(0, 0, 0, expires, 50, 1, b"xyz"))
+        store.commit()
+    for now, usage, total in ((49, Usage(2, 6), (Usage(3, 9), 2)), (50, Usage(1, 3), (Usage(1, 3), 1))):
+        assert (store.usage(1, now), store.total(now)) == (usage, total)
+        with store.snapshot() as reads:
+            assert (reads.usage(1, now), reads.total(now)) == (usage, total)
