@@ -13,7 +13,7 @@ from stash_daemon.observe import lines, prometheus
 from stash_daemon.observe.audit import Audit
 from stash_daemon.observe.files import stamp
 from stash_daemon.observe.logs import LEVELS, Log
-from stash_daemon.observe.metrics import NOBODY, OK, Meter, Series, Sums, Totals
+from stash_daemon.observe.metrics import NOBODY, OK, Meter, Sums, Totals
 from stash_daemon.settings import Settings
 from stash_protocol.errors import StashError
 from stash_protocol.operations import OPERATIONS, Batch, Entry, Extend, Import, Rate, Remaining, Request, Set, Update
@@ -112,29 +112,26 @@ class Observer:
         meter = self._meters.get(namespace)
         if meter is None:
             meter = self._meters[namespace] = Meter()
-        series = meter.series.get((kind, tier, outcome))
-        if series is None:
-            series = meter.series[kind, tier, outcome] = Series()
-        series.latency.add(duration_ns)
-        if payload_bytes:
-            series.payload.add(payload_bytes)
+        meter.count((kind, tier, outcome), duration_ns, payload_bytes)
         if kind in _GIVES_TTL and isinstance(reply, (Entry, Remaining)):
             meter.ttl.add(reply.ttl_ms)
         if error is None and self._audit is None and self._log.threshold > _INFO:
             if caller is not None and kind in _WRITES:
                 self._warn(request, caller, reply, payload_bytes, request_id)
             return
-        served = lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns)
+        self._tell(lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns))
+        if error is None and caller is not None and kind in _WRITES:
+            self._warn(request, caller, reply, payload_bytes, request_id)
+
+    def _tell(self, served: lines.Served) -> None:
         if self._audit is not None:
             now = self._clock.now()
-            parts = self._parts.pop(id(request), None) if self._parts else None
+            parts = self._parts.pop(id(served.request), None) if self._parts else None
             self._audit.record({"ts": stamp(now), **lines.audited(served), **({"parts": parts} if parts else {})}, now)
-        if error is not None:
-            self._log_refused(served, error)
-            return
-        self._log_done(served)
-        if caller is not None and kind in _WRITES:
-            self._warn(request, caller, reply, payload_bytes, request_id)
+        if served.error is not None:
+            self._log_refused(served, served.error)
+        else:
+            self._log_done(served)
 
     def _warn(
         self, request: Request | None, caller: Caller, reply: Struct | None, payload_bytes: int, request_id: str
