@@ -88,6 +88,7 @@ class Engine(Core):
             Forbidden: its scopes do not cover the operation.
             BadRequest: a payload where none belongs.
             TooLarge, OverQuota: the payload cannot be stored whatever it is.
+            StorageFull, Busy: a write that cannot be audited, where it must be.
         """
         if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
             raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
@@ -97,6 +98,8 @@ class Engine(Core):
             raise Forbidden(f"{operation.name} needs scope {scope.value}, which this API key does not have")
         if type(request) is Get and request.touch and "write" not in caller.scopes:
             raise Forbidden("get with touch needs scope write, which this API key does not have")
+        if scope is Access.WRITE:
+            self.observer.require_audit()
         if payload_length:
             self._admit_payload(request, operation.cargo, payload_length, caller)
 
@@ -125,7 +128,6 @@ class Engine(Core):
 
     def begin(self) -> None:
         """Open a turn: everything until `commit` is one transaction."""
-        self.observer.require_audit()
         self.store.begin()
         now = self.clock.now()
         if now - self._clock_saved > CLOCK_SAVED_EVERY:
