@@ -34,6 +34,7 @@ from stash_protocol.operations import Ready
 
 DRAIN_PATIENCE = 5.0  # seconds for what is in flight when the daemon is told to stop
 HANDSHAKE_PATIENCE = 5.0  # seconds for TLS to begin, and to end
+LEAST_CONNECTIONS = 16  # whatever the limits say: fewer make no daemon
 SPARE_DESCRIPTORS = 64  # for the database, the log and the runtime, beside one for each connection
 SWITCH_INTERVAL = 0.0005  # seconds a scan's thread may keep the loop from going on; Python's own is ten times that
 QUIET = 60.0  # seconds between two lines about trouble of the loop, however often it happens
@@ -81,7 +82,7 @@ class Daemon:
         self._stopped = asyncio.Event()
         self._emptied = asyncio.Event()
         self._turn = Turn(engine, loop)
-        most = min(engine.settings.max_connections, _descriptors() - SPARE_DESCRIPTORS)
+        most = min(engine.settings.max_connections, max(LEAST_CONNECTIONS, _descriptors() - SPARE_DESCRIPTORS))
         self._door = SocketDoor(engine, self._turn, loop, most=most, stop=self._stopped.set)
         self._door.emptied = self._emptied.set
         self._sockets: list[socket.socket] = []

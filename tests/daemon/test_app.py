@@ -17,6 +17,19 @@ from tests.support.daemon import Line, RunningDaemon, StartFailed, eventually
 
 TLS = Path(__file__).parent / "tls"
 
+WITHOUT_UVLOOP = """
+import sys
+sys.modules["uvloop"] = None
+from stash_daemon.__main__ import main
+sys.exit(main([]))
+"""
+
+FEW_DESCRIPTORS = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+os.execv(sys.executable, [sys.executable, "-P", "-m", "stash_daemon"])
+"""
+
 ACTIVATE = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -208,18 +221,65 @@ def test_a_socket_that_systemd_listens_on_is_served_and_left_in_place(tmp_path: 
             process.wait()
 
 
-def test_more_connections_than_there_are_descriptors_are_turned_away_politely() -> None:
+def test_more_connections_than_allowed_are_turned_away_politely() -> None:
     with RunningDaemon("--max-connections", "3") as daemon:
         lines = [daemon.connect() for _ in range(3)]
         with Line(str(daemon.socket)) as refused:
             assert refused.read()[0]["error"]["code"] == "busy"
             assert refused.ended()
         lines.pop().close()
-        eventually(lambda: _accepted(daemon))
+        eventually(lambda: _serves(daemon.socket))
         for line in lines:
             line.close()
 
 
-def _accepted(daemon: RunningDaemon) -> bool:
-    with Line(str(daemon.socket)) as line:
+def test_running_out_of_descriptors_turns_clients_away_and_passes(tmp_path: Path) -> None:
+    with RunningDaemon() as other:  # for a short directory
+        path = other.home / "few.sock"
+        environ = {**os.environ, "STASH_HOME": str(tmp_path), "STASH_SOCKET": str(path)}
+        process = subprocess.Popen([sys.executable, "-c", FEW_DESCRIPTORS], env=environ, stderr=subprocess.DEVNULL)
+        lines: list[Line] = []
+        try:
+            eventually(path.is_socket)
+            lines += (Line(str(path)) for _ in range(120))
+            answers = [line.hello(check=False) for line in lines[:100]]
+            served = [line for line, answer in zip(lines, answers, strict=False) if "reply" in answer]
+            assert 0 < len(served) < 100
+            assert {answer["error"]["code"] for answer in answers if "error" in answer} == {"busy"}
+            assert all("reply" in line.call(Ping())[0] for line in served)
+            for line in lines:
+                line.close()
+            eventually(lambda: _serves(path))
+            log = tmp_path / "stash.log"
+            assert not log.exists() or log.read_text().count("\n") < 200
+        finally:
+            for line in lines:
+                line.close()
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def test_it_runs_on_asyncios_own_loop_where_there_is_no_uvloop(tmp_path: Path) -> None:
+    with RunningDaemon() as other:  # for a short directory
+        path = other.home / "plain.sock"
+        environ = {**os.environ, "STASH_HOME": str(tmp_path), "STASH_SOCKET": str(path)}
+        process = subprocess.Popen([sys.executable, "-c", WITHOUT_UVLOOP], env=environ, stderr=subprocess.DEVNULL)
+        try:
+            eventually(path.is_socket)
+            with Line(str(path)) as line:
+                line.hello()
+                value = os.urandom(3_000_000)
+                for number in range(20):
+                    line.send(Set(id=number, key=f"k{number}"), value)
+                    assert "reply" in line.read()[0]
+                for number in range(20):
+                    line.send(Get(id=number, key=f"k{number}"))
+                assert [line.read()[1] == value for _ in range(20)] == [True] * 20
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def _serves(path: Path) -> bool:
+    with Line(str(path)) as line:
         return "reply" in line.hello(check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -52,8 +53,7 @@ def test_a_slow_frame_that_goes_on_is_waited_for() -> None:
             now = desk.loop.time()
             for step in range(4):
                 wire.writer.write(b"x" * MIN_PROGRESS)
-                arrived = (step + 1) * MIN_PROGRESS
-                await until(lambda arrived=arrived: wire.connection._reader.buffered >= arrived)
+                await until(partial(_has_received, wire, (step + 1) * MIN_PROGRESS))
                 assert wire.connection.judge(now + step * (STALL_PATIENCE - 1))
             wire.writer.write(b"x" * MIN_PROGRESS)
             assert "reply" in (await wire.read())[0]
