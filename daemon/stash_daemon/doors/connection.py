@@ -309,6 +309,7 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, number: int, error: StashError) -> None:
         """Say why, and close."""
+        self._door.turn.commit()  # answers that are held for this connection come before the last word
         self._door.unreadable(self, number, error)
         self.send(Envelope(number, error=_failure(error)))
         self.close()
