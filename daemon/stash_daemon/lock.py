@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 
-from stash_protocol.errors import Busy
+from stash_protocol.errors import BadRequest, Busy
 
 PID_PATIENCE = 0.2  # seconds: an owner that took the lock this moment may not have written its pid yet
 PID_POLL = 0.01  # seconds
@@ -32,8 +32,12 @@ class OwnerLock:
 
         Raises:
             Busy: another process owns it; the message names its pid.
+            BadRequest: the file cannot be opened, or is a symlink.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise BadRequest(f"{self.path} cannot be opened: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

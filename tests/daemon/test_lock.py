@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stash_daemon.lock import OwnerLock
-from stash_protocol.errors import Busy
+from stash_protocol.errors import BadRequest, Busy
 
 HOLD = """
 import sys
@@ -63,5 +63,5 @@ def test_the_lock_file_is_private_and_no_symlink_is_followed(tmp_path: Path) -> 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     lock.release()
     (tmp_path / "link").symlink_to(path)
-    with pytest.raises(OSError, match="symbolic"):
+    with pytest.raises(BadRequest, match="symbolic"):
         OwnerLock(str(tmp_path / "link")).acquire()

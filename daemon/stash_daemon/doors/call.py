@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from stash_protocol.operations import Rate, Request
+from stash_protocol.errors import StashError
+from stash_protocol.operations import Failure, Rate, Request
 
 if TYPE_CHECKING:
     from stash_daemon.doors.connection import Connection
@@ -32,3 +33,8 @@ class Call(Struct, eq=False):
     def seconds_left(self, now: int) -> float:
         """Until the deadline; ``now`` in nanoseconds of the performance counter."""
         return (self.arrived + self.request.timeout_ms * NANOSECONDS - now) / 1e9
+
+
+def failure_of(error: StashError) -> Failure:
+    """An error as it crosses the wire."""
+    return Failure(error.code, error.message, error.retry_after)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 from msgspec import UNSET, Struct
 
-from stash_daemon.doors.call import Call
+from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.doors.patience import Progress
 from stash_daemon.keys import Caller, Peer
-from stash_protocol.errors import BadRequest, Busy, OverQuota, StashError, Timeout
+from stash_protocol.errors import BadRequest, Busy, StashError, Timeout
 from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
-from stash_protocol.operations import AnyRequest, Envelope, Event, Failure, Hello, Request
+from stash_protocol.operations import AnyRequest, Envelope, Event, Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             if not self.closing:
                 self.refuse(number, error)
             return
-        self.send(Envelope(number, error=_failure(error)))
+        self.send(Envelope(number, error=failure_of(error)))
         self._door.unreadable(self, number, error)
 
     def _serve(self) -> None:
@@ -257,21 +257,14 @@ class Connection(asyncio.Protocol):
         payload: Payload = b""
         rate = UNSET if call.rate is None else call.rate
         if reply is not None and len(reply.payload) > JOIN_LIMIT:
-            error = error or self._no_room_for(reply.payload)
+            error = error or self._door.memory.refusal(len(reply.payload))
         if error is None:
             assert reply is not None
             payload = reply.payload
             self.send(Envelope(call.request.id, reply.body, rate=rate), payload)
         else:
-            self.send(Envelope(call.request.id, error=_failure(error), rate=rate))
+            self.send(Envelope(call.request.id, error=failure_of(error), rate=rate))
         self._door.answered(call, None if error else reply, error)
-
-    def _no_room_for(self, payload: Payload) -> OverQuota | None:
-        try:
-            self._door.memory.allow(len(payload))
-        except OverQuota as error:
-            return error
-        return None
 
     def send(self, envelope: Envelope, payload: Payload = b"") -> None:
         """Put a frame into the stream; `flush` sends it."""
@@ -311,7 +304,7 @@ class Connection(asyncio.Protocol):
         """Say why, and close."""
         self._door.turn.commit()  # answers that are held for this connection come before the last word
         self._door.unreadable(self, number, error)
-        self.send(Envelope(number, error=_failure(error)))
+        self.send(Envelope(number, error=failure_of(error)))
         self.close()
 
     def close(self) -> None:
@@ -397,10 +390,7 @@ class Connection(asyncio.Protocol):
             raise BadRequest(f"request id {number} is in use on this connection")
         self.errands[number] = errand
 
-    def known(self) -> None:
+    def known(self, caller: Caller) -> None:
         """The hello was accepted: envelopes may have their full size from now on."""
+        self.caller = caller
         self._reader.max_envelope = MAX_ENVELOPE
-
-
-def _failure(error: StashError) -> Failure:
-    return Failure(error.code, error.message, error.retry_after)

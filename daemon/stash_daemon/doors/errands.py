@@ -11,10 +11,10 @@ from concurrent.futures import Future
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from stash_daemon.doors.call import Call
+from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.engine import Reply
 from stash_protocol.errors import Busy, NotFound, StashError, Timeout
-from stash_protocol.operations import Done, Envelope, Event, Failure, Get, Watch
+from stash_protocol.operations import Done, Envelope, Event, Get, Watch
 
 if TYPE_CHECKING:
     from stash_daemon.doors.socket import SocketDoor
@@ -122,8 +122,7 @@ class Watching(Errand):
     def stop(self, error: StashError) -> None:
         if not self.done:
             self._end()
-            failure = Failure(error.code, error.message, error.retry_after)
-            self.call.connection.send(Envelope(self.call.request.id, error=failure))
+            self.call.connection.send(Envelope(self.call.request.id, error=failure_of(error)))
             self.door.turn.flush_later(self.call.connection)
             if not self.door.turn.open:
                 self.call.connection.flush()

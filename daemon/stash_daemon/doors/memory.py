@@ -25,17 +25,20 @@ class Memory:
         Raises:
             OverQuota: they would go over the ceiling; nothing was taken.
         """
-        self.allow(size)
+        refusal = self.refusal(size)
+        if refusal is not None:
+            raise refusal
         self.held += size
 
-    def allow(self, size: int) -> None:
-        """Raise OverQuota if so many bytes more would go over the ceiling."""
-        if self.held + size > self.ceiling:
-            raise OverQuota(
-                f"{format_size(size)} more would be over the {format_size(self.ceiling)} the daemon may hold for all"
-                " its connections; try again later",
-                retry_after=1.0,
-            )
+    def refusal(self, size: int) -> OverQuota | None:
+        """What so many bytes more would be refused with; None when there is room."""
+        if self.held + size <= self.ceiling:
+            return None
+        return OverQuota(
+            f"{format_size(size)} more would be over the {format_size(self.ceiling)} the daemon may hold for all"
+            " its connections; try again later",
+            retry_after=1.0,
+        )
 
     def release(self, size: int) -> None:
         """Give bytes back."""

@@ -239,8 +239,7 @@ class SocketDoor:
             connection.deliver(call, None, error)
             connection.close()
             return
-        connection.caller = caller
-        connection.known()
+        connection.known(caller)
         tier = caller.tier
         welcome = Welcome(
             version=min(request.version, PROTOCOL_VERSION),
