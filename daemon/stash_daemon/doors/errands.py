@@ -123,8 +123,9 @@ class Watching(Errand):
         if not self.done:
             self._end()
             self.call.connection.send(Envelope(self.call.request.id, error=failure_of(error)))
-            self.door.turn.flush_later(self.call.connection)
-            if not self.door.turn.open:
+            if self.door.turn.open:
+                self.door.turn.flush_later(self.call.connection)
+            else:
                 self.call.connection.flush()
 
     def let_go(self) -> None:
