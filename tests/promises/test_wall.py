@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 import json
+import secrets
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
 
-from stash_daemon.engine import entries
 from stash_protocol import operations as op
 from stash_protocol.errors import StashError
 from stash_protocol.frames import PROTOCOL_VERSION, pack
@@ -267,7 +267,7 @@ def test_a_made_key_says_nothing_about_others(daemon: RunningDaemon, pair: tuple
 def test_another_namespace_may_have_the_same_made_key(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
     bench.set("aaaaaaaa", b"theirs", bench.someone("other"))
-    monkeypatch.setattr(entries.secrets, "choice", lambda _alphabet: "a")
+    monkeypatch.setattr(secrets, "choice", lambda _alphabet: "a")
     made = bench.ask(op.Set(), b"mine").body
     assert isinstance(made, op.Entry)
     assert (made.key, made.version) == ("aaaaaaaa", 1)

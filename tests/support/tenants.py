@@ -54,9 +54,12 @@ def value(line: Line, key: str) -> bytes | None:
 
 def exported(line: Line) -> list[Any]:
     """All that the caller's namespace holds, but for the time it has left."""
-    page, payload = line.call(op.Export())
-    assert "cursor" not in page["reply"], "more than a page"
-    rows: list[Any] = msgspec.msgpack.decode(payload)
+    rows: list[Any] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page, payload = line.call(op.Export(cursor=cursor))
+        rows += msgspec.msgpack.decode(payload)
+        cursor = page["reply"].get("cursor")
     for entry, _, _ in rows:
         del entry["ttl_ms"]
     return rows
@@ -71,13 +74,13 @@ def framed(*requests: tuple[Request, bytes]) -> bytes:
     return b"".join(pack(packed(request), payload) for request, payload in requests)
 
 
-def unframed(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+def unframed(data: bytes | bytearray) -> list[tuple[dict[str, Any], bytes]]:
     """The replies in a batch's answer."""
     replies: list[tuple[dict[str, Any], bytes]] = []
     while data:
         envelope_length, payload_length = HEADER.unpack_from(data)
         body = HEADER_SIZE + envelope_length
-        replies.append((msgspec.msgpack.decode(data[HEADER_SIZE:body]), data[body : body + payload_length]))
+        replies.append((msgspec.msgpack.decode(data[HEADER_SIZE:body]), bytes(data[body : body + payload_length])))
         data = data[body + payload_length :]
     return replies
 
