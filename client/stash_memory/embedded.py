@@ -79,6 +79,8 @@ class EmbeddedTransport:
 
     def exchange_many(self, calls: Sequence[tuple[Request, Payload]], timeout: float) -> list[Outcome | StashError]:
         """Carry out many, each on its own."""
+        self._enter(timeout)
+        self._lock.release()
         deadline = monotonic() + timeout
         outcomes: list[Outcome | StashError] = []
         for request, payload in calls:

@@ -1,0 +1,157 @@
+"""Connecting, and starting exactly one daemon where none runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stash_memory import Stash, Unreachable
+
+PROGRAM = """
+import sys
+from stash_memory import Stash
+with Stash(timeout=30) as stash:
+    print(stash.incr("n"), stash.status().pid)
+"""
+HEAVY = {"asyncio", "typing", "re", "json", "subprocess", "socket", "msgspec", "ssl", "select", "signal", "enum"}
+
+
+@pytest.fixture
+def fresh(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A short home where nothing ever ran and a daemon may be started; whatever was is stopped."""
+    directory = Path(tempfile.mkdtemp(prefix="st"))
+    monkeypatch.setenv("STASH_HOME", str(directory))
+    monkeypatch.delenv("STASH_AUTOSTART")
+    try:
+        yield directory
+    finally:
+        for pid in daemons(directory):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        wait_until_none(directory)
+        shutil.rmtree(directory)
+
+
+def daemons(home: Path) -> list[int]:
+    """The pids of the daemons whose home this is."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if b"stash_daemon" in command and f"STASH_HOME={home}".encode() in environment:
+                found.append(int(process.name))
+    return found
+
+
+def wait_until_none(home: Path) -> None:
+    deadline = time.monotonic() + 15
+    while any(_runs(pid) for pid in daemons(home)):
+        assert time.monotonic() < deadline, "the daemon does not end"
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return Path(f"/proc/{pid}/exe").exists()
+
+
+def run(program: str, *, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds
+    )
+
+
+def test_importing_it_is_cheap() -> None:
+    program = "import sys; before = set(sys.modules); import stash_memory.autostart; print(*set(sys.modules) - before)"
+    out = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, env=path_only())
+    assert out.returncode == 0, out.stderr
+    assert "stash_memory.autostart" in out.stdout
+    assert not HEAVY & set(out.stdout.split())
+
+
+def path_only() -> dict[str, str]:
+    """An environment in which Python finds the project without what `site` imports for an editable installation."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def test_many_who_start_at_the_same_time_share_one_daemon(fresh: Path) -> None:
+    programs = [run(PROGRAM) for _ in range(8)]
+    answers = [program.communicate(timeout=50) for program in programs]
+    assert [error for _, error in answers] == [""] * 8
+    numbers, pids = zip(*(out.split() for out, _ in answers), strict=True)
+    assert sorted(map(int, numbers)) == list(range(1, 9))
+    assert len(set(pids)) == 1
+    assert daemons(fresh) == [int(pids[0])]
+
+
+def test_the_daemon_outlives_who_started_it_and_is_private(fresh: Path) -> None:
+    out, error = run(PROGRAM).communicate(timeout=30)
+    assert error == ""
+    pid = int(out.split()[1])
+    assert os.getsid(pid) == pid
+    assert Path(f"/proc/{pid}/fd/0").readlink() == Path("/dev/null")
+    assert (fresh / "daemon.err").stat().st_mode & 0o777 == 0o600
+    assert (fresh / "autostart.lock").stat().st_mode & 0o777 == 0o600
+    assert run(PROGRAM).communicate(timeout=30)[0].split() == ["2", str(pid)]
+
+
+def test_the_daemon_inherits_neither_files_nor_the_api_key(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = os.open(fresh / "a-lock-of-the-script", os.O_CREAT | os.O_RDWR)
+    monkeypatch.setenv("STASH_API_KEY", "sk_nobodys")
+    _, error = run(PROGRAM, pass_fds=(kept,)).communicate(timeout=30)
+    os.close(kept)
+    assert "Unauthenticated" in error
+    (pid,) = daemons(fresh)
+    held = [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+    assert not [name for name in held if "a-lock-of-the-script" in name]
+    assert b"sk_nobodys" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_the_daemon_listens_where_it_is_looked_for(fresh: Path) -> None:
+    with Stash(socket=fresh / "elsewhere") as stash:
+        stash.set("k", "v")
+    assert (fresh / "elsewhere").is_socket()
+    assert not (fresh / "stash.sock").exists()
+
+
+def test_a_daemon_that_cannot_start_is_unreachable_with_its_own_reason(fresh: Path) -> None:
+    (fresh / "config.toml").write_text("nonsense = 1\n")
+    (fresh / "config.toml").chmod(0o600)
+    with Stash() as stash, pytest.raises(Unreachable, match="nonsense"):
+        stash.ping()
+
+
+def test_autostart_can_be_turned_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STASH_AUTOSTART", "0")
+    with Stash() as stash, pytest.raises(Unreachable, match="stash serve"):
+        stash.ping()
+    assert daemons(fresh) == []
+
+
+def test_a_stash_goes_on_after_its_daemon_was_stopped(fresh: Path) -> None:
+    with Stash() as stash:
+        stash.set("k", "v")
+        before = stash.status().pid
+        stash.stop()
+        assert stash.get("k") == "v"
+        assert stash.status().pid != before
+
+
+def test_a_write_goes_on_after_its_daemon_was_killed(fresh: Path) -> None:
+    with Stash() as stash:
+        assert stash.incr("n") == 1
+        os.kill(stash.status().pid, signal.SIGKILL)
+        wait_until_none(fresh)
+        assert stash.incr("n") == 2
