@@ -1,0 +1,222 @@
+"""One command: what was typed, the connection it needs, and how it ends. Light: the hot verbs load it."""
+
+from __future__ import annotations
+
+import os
+
+from stash_cli import render, streams
+from stash_cli.options import Verb, read_all
+from stash_cli.wire import Connection
+from stash_memory.autostart import connect as dial
+from stash_protocol.address import Address, config_path, directory, parse_address, socket_path
+from stash_protocol.errors import BadRequest, Internal, StashError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+DEFAULT_TIMEOUT = 30.0  # seconds
+CONFIG_HEAD = 1 << 16  # bytes of the configuration file that are looked at: clients' settings stand above all tables
+SIGINT, SIGPIPE = 2, 13  # the same on every Unix; `signal` costs a millisecond
+ERROR_LOG = "cli.err"  # in the log directory: what went wrong that should not
+
+
+class Call:
+    """One command.
+
+    Attributes:
+        values: what was typed, read, by name; only what was given.
+        as_json: whether the answer is to be JSON.
+    """
+
+    __slots__ = ("_connection", "as_json", "values", "verb")
+
+    def __init__(self, verb: Verb, values: dict[str, Any]) -> None:
+        self.verb = verb
+        self.values = values
+        self.as_json: bool = "json" in values
+        self._connection: Connection | None = None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value, or the default if it was not given."""
+        return self.values.get(name, default)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of the verb's request that were given."""
+        return wire_fields(self.verb, self.values)
+
+    @property
+    def timeout(self) -> float:
+        """Seconds all of the command may take."""
+        given: int | None = self.get("timeout")
+        return DEFAULT_TIMEOUT if given is None else given / 1000
+
+    def connect(self, timeout: float | None = None, *, autostart: bool = True) -> Connection:
+        """The connection of this command.
+
+        Raises:
+            Unreachable: no daemon answers, and none could be started.
+            Timeout: or not in time.
+        """
+        if self._connection is None:
+            self._connection = connect(self.values, self.timeout if timeout is None else timeout, autostart=autostart)
+        return self._connection
+
+    def hang_up(self) -> None:
+        """Close the connection; the next one is new."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def ask(self, fields: dict[str, Any] | None = None, payload: bytes = b"") -> tuple[Any, bytes]:
+        """The reply to the verb's request, and its payload."""
+        return self.connect().call(self.verb.op, self.fields() if fields is None else fields, payload)
+
+    def print(self, text: str, members: Callable[[], render.Members]) -> None:
+        """The answer: a line of text, or a JSON object."""
+        streams.emit((render.object_of(members()) if self.as_json else text) + "\n")
+
+    def note_clamped(self, reply: dict[str, Any]) -> None:
+        """Say it if the entry got less time than was asked for."""
+        if reply.get("clamped") and not self.as_json:
+            streams.say(f"the tier's longest TTL holds: {reply['ttl_ms'] / 1000:g} s are left")
+
+
+def wire_fields(verb: Verb, values: dict[str, Any]) -> dict[str, Any]:
+    """What the values become in the verb's request."""
+    return {row.wire: values[row.name] for row in verb.rows if row.wire and row.name in values}
+
+
+def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Connection:
+    """A connection to the daemon the global options and the environment name."""
+    config = read_config()
+    where = address(values, config)
+    allowed = os.environ.get("STASH_AUTOSTART", config.get("autostart", "1")).lower()
+    start = autostart and allowed not in ("0", "false", "no", "off")
+    stream: Any = dial(where, timeout, autostart=start, verbose="verbose" in values)
+    if where.scheme == "tls":
+        from stash_cli.tls import secure
+
+        stream = secure(stream, where, timeout)
+    return Connection(stream, where, api_key(values, config), timeout)
+
+
+def address(values: dict[str, Any], config: dict[str, str]) -> Address:
+    """Where the daemon is: flags, then environment, then configuration.
+
+    Raises:
+        BadRequest: not an address.
+    """
+    url, path = values.get("url"), values.get("socket")
+    if url is not None and path is not None:
+        raise BadRequest("--url and --socket both say where the daemon is; give one")
+    if path is not None:
+        return Address("unix", path=socket_path({"STASH_SOCKET": path}))
+    if url is None:
+        url = os.environ.get("STASH_URL")
+        if not url and not os.environ.get("STASH_SOCKET"):
+            url = config.get("url")
+    return parse_address(url) if url else Address("unix", path=socket_path())
+
+
+def api_key(values: dict[str, Any], config: dict[str, str]) -> str | None:
+    """The caller's API key, if there is one; never from a command line, which anyone can read.
+
+    Raises:
+        BadRequest: the file cannot be read.
+    """
+    path = values.get("api_key_file")
+    if path is None:
+        return os.environ.get("STASH_API_KEY") or config.get("api_key")
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = file.read(1024).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"--api-key-file: {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+    if not found or "\n" in found or len(found) > 128:
+        raise BadRequest(f"--api-key-file: {path} must hold one API key and nothing else")
+    return found
+
+
+def read_config() -> dict[str, str]:
+    """The clients' settings (`url`, `api_key`, `autostart`) of the configuration file; it need not exist.
+
+    They stand above the first table, one a line, as TOML has it. Reading just those takes 0.1 ms; a TOML parser 12.
+    """
+    try:
+        with open(config_path(), "rb") as file:
+            text = file.read(CONFIG_HEAD).decode(errors="replace")
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if line.lstrip().startswith("["):
+            break
+        if equals and name.strip() in ("url", "api_key", "autostart"):
+            found[name.strip()] = _toml_scalar(value.strip())
+    return found
+
+
+def _toml_scalar(text: str) -> str:
+    quote = text[:1]
+    if quote in ('"', "'") and text.find(quote, 1) > 0 and "\\" not in text:
+        return text[1 : text.find(quote, 1)]
+    return text.partition("#")[0].strip()
+
+
+def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | None]) -> int:
+    """Run a command to its end; its exit status.
+
+    Args:
+        verb: which.
+        typed: as `options.read_all` takes it.
+        run: what carries it out; may return an exit status.
+    """
+    try:
+        return run(Call(verb, read_all(verb, typed))) or 0
+    except StashError as problem:
+        return report(problem, as_json="json" in typed)
+    except KeyboardInterrupt:
+        die_of(SIGINT)
+    except BrokenPipeError:
+        die_of(SIGPIPE)
+    except Exception as problem:  # noqa: BLE001  # the outermost door: a traceback is for the log, not for the user
+        return report(_unexpected(problem), as_json="json" in typed)
+    return 1
+
+
+def report(problem: StashError, *, as_json: bool) -> int:
+    """Tell the user; the exit status."""
+    if as_json:
+        try:  # noqa: SIM105  # contextlib takes a millisecond
+            streams.emit(render.error(problem) + "\n")
+        except OSError:
+            pass  # whoever asked is gone; the exit status still says it
+    else:
+        wait = f" (try again in {problem.retry_after:.3g} s)" if problem.retry_after else ""
+        streams.say(problem.message + wait)
+    return problem.exit_status
+
+
+def die_of(number: int) -> None:
+    """End as if a signal had never been caught, so that whoever started us sees the truth."""
+    import signal
+
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _unexpected(problem: Exception) -> StashError:
+    import traceback
+
+    path = f"{directory('log')}/{ERROR_LOG}"
+    try:
+        os.makedirs(directory("log"), mode=0o700, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
+            traceback.print_exception(problem, file=file)
+    except OSError:
+        path = "nowhere: the log directory cannot be written"
+    said = " ".join(str(problem).split()) or type(problem).__name__
+    return Internal(f"something went wrong that should not: {said}; its details are in {path}")

@@ -1,0 +1,224 @@
+"""`stash doctor`: looks, changes nothing, and says what to do."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, NamedTuple
+
+from stash_cli import render, streams
+from stash_cli.call import Call, address, connect, read_config
+from stash_protocol.errors import StashError, StorageDamaged, Unreachable
+from stash_protocol.types import format_size
+
+if TYPE_CHECKING:
+    from stash_daemon.settings import Settings
+
+SQLITE_NEEDED = (3, 51, 3)  # before it two connections could lose acknowledged commits (the WAL-reset bug)
+LITTLE_ROOM = 1 << 28  # bytes free on disk below which a warning is due: one namespace's quota in tier local
+TIMEOUT = 5.0  # seconds for the daemon to answer
+
+
+class Finding(NamedTuple):
+    """One line: how it is, of what, and what to do about it."""
+
+    verdict: str
+    subject: str
+    said: str
+
+
+def ok(subject: str, said: str) -> Finding:
+    """Nothing to do."""
+    return Finding("ok", subject, said)
+
+
+def warn(subject: str, said: str) -> Finding:
+    """It works, but."""
+    return Finding("warn", subject, said)
+
+
+def fail(subject: str, said: str) -> Finding:
+    """It does not work."""
+    return Finding("fail", subject, said)
+
+
+def doctor(call: Call) -> int:
+    """`stash doctor`."""
+    findings = []
+    for finding in examine(call):
+        findings.append(finding)
+        if not call.as_json:
+            streams.emit(f"{_coloured(finding.verdict)} {finding.subject:<14} {finding.said}\n")
+    healthy = all(finding.verdict != "fail" for finding in findings)
+    if call.as_json:
+        streams.emit(render.dump({"ok": healthy, "checks": [finding._asdict() for finding in findings]}) + "\n")
+    return 0 if healthy else StorageDamaged.exit_status
+
+
+def _coloured(verdict: str) -> str:
+    shown = f"{verdict:<4}"
+    if not streams.is_terminal(1) or "NO_COLOR" in os.environ:
+        return shown
+    return f"\033[{ {'ok': 32, 'warn': 33, 'fail': 31}[verdict] }m{shown}\033[0m"
+
+
+def examine(call: Call) -> Iterator[Finding]:
+    """All findings, one after the other."""
+    yield _python()
+    yield _sqlite()
+    yield _sqlite_vec()
+    from stash_daemon.settings import load
+
+    try:
+        settings = load({}, os.environ)
+    except StashError as problem:
+        yield fail("configuration", problem.message)
+        return
+    there = "" if os.path.exists(settings.config_path) else " (not there: defaults)"
+    yield ok("configuration", settings.config_path + there)
+    yield _directory("data", settings.data_dir)
+    yield _directory("logs", settings.log_dir)
+    yield _room(settings.data_dir)
+    yield _socket(settings)
+    running, finding = _daemon(call)
+    yield finding
+    if not running:
+        yield from _database(settings)
+
+
+def _python() -> Finding:
+    try:
+        release = version("stash-memory")
+    except PackageNotFoundError:
+        return fail("installation", "the package stash-memory is not installed for this Python; install it again")
+    return ok("installation", f"stash {release}, Python {sys.version.split()[0]} at {sys.executable}")
+
+
+def _sqlite() -> Finding:
+    import apsw
+
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split("."))) < SQLITE_NEEDED:
+        needed = ".".join(map(str, SQLITE_NEEDED))
+        return fail("sqlite", f"{found} can lose commits; {needed} or newer is needed: install a newer apsw")
+    return ok("sqlite", f"{found}, by apsw {apsw.apsw_version()}")
+
+
+def _sqlite_vec() -> Finding:
+    try:
+        import apsw
+        import sqlite_vec
+
+        memory = apsw.Connection(":memory:")
+        memory.enable_load_extension(True)  # noqa: FBT003  # apsw's own signature
+        memory.load_extension(sqlite_vec.loadable_path())
+        found = next(memory.execute("select vec_version()"))[0]
+        memory.close()
+    except (ImportError, apsw.Error) as problem:
+        return warn("sqlite-vec", f"cannot be loaded, so search by meaning will not work: {problem}")
+    return ok("sqlite-vec", str(found))
+
+
+def _directory(subject: str, path: str) -> Finding:
+    try:
+        facts = os.stat(path)
+    except FileNotFoundError:
+        return ok(subject, f"{path} is not there yet; the first start makes it")
+    except OSError as problem:
+        return fail(subject, f"{path} cannot be looked at: {problem.strerror}")
+    if facts.st_uid != os.geteuid():
+        return fail(subject, f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()}): chown it")
+    if not os.access(path, os.W_OK | os.X_OK):
+        return fail(subject, f"{path} cannot be written: chmod 700 {path}")
+    if facts.st_mode & 0o077:
+        return warn(subject, f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}, others can look in: chmod 700 {path}")
+    return ok(subject, f"{path}, mode {stat.S_IMODE(facts.st_mode):04o}")
+
+
+def _room(path: str) -> Finding:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    facts = os.statvfs(path)
+    free = facts.f_bavail * facts.f_frsize
+    if free < LITTLE_ROOM:
+        return warn("disk", f"{format_size(free)} free: make room, or forget something")
+    return ok("disk", f"{format_size(free)} free")
+
+
+def _socket(settings: Settings) -> Finding:
+    path = settings.socket
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return ok("socket", f"{path} is not there; a daemon makes it")
+    if not stat.S_ISSOCK(facts.st_mode):
+        return fail("socket", f"{path} is not a socket: move it away, or set STASH_SOCKET")
+    if facts.st_uid != os.geteuid():
+        return fail("socket", f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()})")
+    if facts.st_mode & 0o077:
+        return fail("socket", f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}: stop the daemon, it makes a new one")
+    return ok("socket", path)
+
+
+def _daemon(call: Call) -> tuple[bool, Finding]:
+    """Whether one runs, and how it is."""
+    timeout = TIMEOUT if call.get("timeout") is None else call.timeout
+    try:
+        where = address(call.values, read_config())
+        status, _ = connect(call.values, timeout, autostart=False).call("status")
+    except Unreachable:
+        return False, ok("daemon", f"none runs at {where}; any verb starts one")
+    except StashError as problem:
+        return True, fail("daemon", f"{problem.message} ({problem.code})")
+    said = f"{status['status']}, pid {status['pid']}, version {status['version']}, SQLite {status['sqlite_version']}"
+    if status["status"] != "ok":
+        return True, fail("daemon", f"{said}; database: {status['database']}")
+    return True, ok("daemon", said)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    """The file itself; only while no daemon owns it."""
+    from stash_daemon.assembly import DATABASE, LOCK
+
+    path = f"{settings.data_dir}/{DATABASE}"
+    if not os.path.exists(path):
+        yield ok("database", f"{path} is not there yet")
+        return
+    lock = f"{settings.data_dir}/{LOCK}"
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        yield fail("database", f"{lock} cannot be opened: {problem.strerror}")
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield _integrity(path)
+    except BlockingIOError:
+        yield fail(
+            "database", f"a daemon owns it, but none answers at {settings.socket}: is STASH_SOCKET the same for both?"
+        )
+    finally:
+        os.close(descriptor)
+
+
+def _integrity(path: str) -> Finding:
+    import apsw
+
+    cure = "move it away and start anew, or restore a backup; `stash export` keeps what can be read"
+    try:
+        if not os.path.getsize(path):
+            return fail("database", f"{path} is empty, which no database is: {cure}")
+        database = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)  # a log that was left is played back
+        try:
+            said = [str(row[0]) for row in database.execute("pragma integrity_check(3)")]
+        finally:
+            database.close()
+    except (apsw.Error, OSError) as problem:
+        return fail("database", f"{path}: {problem}; {cure}")
+    if said != ["ok"]:
+        return fail("database", f"{path}: {'; '.join(said)}; {cure}")
+    return ok("database", f"{path}, {format_size(os.path.getsize(path))}, whole")

@@ -1,0 +1,65 @@
+"""`stash incr`, `stash append` and `stash watch`."""
+
+from __future__ import annotations
+
+from stash_cli import render, streams
+from stash_cli.call import Call
+from stash_cli.wire import reply_in
+from stash_protocol.errors import BadRequest
+from stash_protocol.frames import MAX_PAYLOAD
+
+
+def incr(call: Call) -> None:
+    """`stash incr`."""
+    reply, _ = call.ask()
+    call.print(str(reply["number"]), lambda: render.reply("incr", {}, reply, b""))
+
+
+def append(call: Call) -> None:
+    """`stash append`."""
+    given: str | None = call.get("value")
+    if given is None or given == "-":
+        streams.refuse_terminal("stash append KEY VALUE, or pipe the item in")
+        item = streams.read_stdin(MAX_PAYLOAD)
+    else:
+        item = given.encode(errors="surrogateescape")
+    reply, _ = call.ask(payload=_as_json(item, is_json="json_value" in call.values))
+    call.print(str(reply["length"]), lambda: render.reply("append", {}, reply, b""))
+
+
+def _as_json(item: bytes, *, is_json: bool) -> bytes:
+    try:
+        text = item.decode()
+        if is_json:
+            render.check_json(text)
+    except UnicodeDecodeError:
+        raise BadRequest("an item of a list is text or JSON, and this is not UTF-8") from None
+    except ValueError as error:
+        raise BadRequest(f"--json-value: the item is not JSON: {error}") from None
+    return item if is_json else render.dump(text).encode()
+
+
+def watch(call: Call) -> None:
+    """`stash watch`."""
+    connection = call.connect()
+    connection.call("watch", call.fields())
+    connection.without_deadline()
+    left: int | None = call.get("count")
+    while left is None or left > 0:
+        envelope, _ = connection.receive_any()
+        if "push" not in envelope:
+            reply_in(envelope)
+            return
+        streams.emit(_line(call, envelope["push"]))
+        left = None if left is None else left - 1
+
+
+def _line(call: Call, event: dict[str, object]) -> str:
+    key = str(event["key"])
+    if not call.as_json:
+        return f"{event['event']} {render.printable(key) if streams.is_terminal(1) else key}\n"
+    shown = dict(event)
+    for name in ("at", "expires_at"):
+        if isinstance(moment := shown.get(name), int):
+            shown[name] = render.moment(moment)
+    return render.dump(shown) + "\n"

@@ -1,0 +1,160 @@
+"""`stash export` and `stash import`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any, Protocol
+
+import msgpack
+
+from stash_cli import portable, render, streams
+from stash_cli.call import Call
+from stash_protocol.errors import BadRequest, StashError
+
+MAX_ROWS = 1000  # of one import request
+PAGE = 1 << 20  # bytes of values after which a request is sent: bounds what both sides hold
+MAX_LINE = 1400 << 20  # bytes of one line: the largest value there is, in base64
+
+
+class Bar(Protocol):
+    """What a progress bar is told."""
+
+    def advance(self, count: int) -> None: ...
+
+
+def export(call: Call) -> None:
+    """`stash export`."""
+    path: str = call.get("file", "-")
+    connection = call.connect()
+    total = connection.call("status")[0]["entries"] if streams.is_terminal(2) else 0
+    count = 0
+    with _output(path) as write, progress("export", total) as bar:
+        for rows in pages(call, call.get("prefix", "")):
+            for row, value, tags in rows:
+                write(portable.line_of(row, value, tags))
+            count += len(rows)
+            bar.advance(len(rows))
+    if path != "-" and (call.as_json or streams.is_terminal(2)):
+        _tell(call, f"exported {count:,} entries to {path}", {"exported": count, "file": path})
+
+
+def pages(call: Call, prefix: str) -> Iterator[list[tuple[dict[str, Any], bytes, list[str]]]]:
+    """All live entries under a prefix, page by page."""
+    connection, cursor = call.connect(), ""
+    while True:
+        connection.renew()
+        reply, payload = connection.call("export", {"prefix": prefix, "cursor": cursor})
+        yield msgpack.unpackb(payload)
+        if reply.get("cursor") is None:
+            return
+        cursor = reply["cursor"]
+
+
+@contextmanager
+def _output(path: str) -> Iterator[Any]:
+    """What takes the lines; a file has its name only once it is whole, and is for its owner alone."""
+    if path == "-":
+        yield streams.emit
+        return
+    scratch = f"{path}.{os.getpid()}.part"
+    try:
+        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+    finally:
+        if os.path.lexists(scratch):
+            os.unlink(scratch)
+
+
+def import_(call: Call) -> None:
+    """`stash import`."""
+    path: str = call.get("file")
+    if path == "-":
+        streams.refuse_terminal("name the file, or pipe it in")
+    connection = call.connect()
+    default_ttl = connection.welcome()["default_ttl_ms"]
+    done = {"imported": 0, "skipped": 0, "clamped": 0}
+    with _input(path) as file, progress("import", streams.size_of(file.fileno())) as bar:
+        for first, rows, size in _batches(file, default_ttl):
+            connection.renew()
+            payload: bytes = msgpack.packb(rows)
+            try:
+                reply, _ = connection.call("import", call.fields(), payload)
+            except StashError as problem:
+                raise type(problem)(
+                    f"lines {first} on: {problem.message}; {done['imported']:,} entries were imported before",
+                    retry_after=problem.retry_after,
+                ) from None
+            for name in done:
+                done[name] += reply[name]
+            bar.advance(size)
+    _tell(call, ", ".join(f"{count:,} {name}" for name, count in done.items() if count or name == "imported"), done)
+
+
+@contextmanager
+def _input(path: str) -> Iterator[IO[bytes]]:
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
+            yield file
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
+
+
+def _batches(file: IO[bytes], default_ttl: int) -> Iterator[tuple[int, list[Any], int]]:
+    """Rows for one request, the number of their first line, and how many bytes of the file they took."""
+    rows: list[Any] = []
+    first, values, size, number = 1, 0, 0, 0
+    while line := file.readline(MAX_LINE):
+        number += 1
+        if line.strip():
+            try:
+                rows.append(portable.row_of(line, default_ttl))
+            except BadRequest as problem:
+                raise BadRequest(f"line {number}: {problem.message}; the lines before it were imported") from None
+            values += len(rows[-1][3])
+        size += len(line)
+        if len(rows) == MAX_ROWS or values > PAGE:
+            yield first, rows, size
+            rows, first, values, size = [], number + 1, 0, 0
+    if rows:
+        yield first, rows, size
+
+
+@contextmanager
+def progress(title: str, total: int) -> Iterator[Bar]:
+    """A progress bar on stderr, if that is a terminal."""
+    if not streams.is_terminal(2) or streams.is_terminal(1) or "NO_COLOR" in os.environ:
+        yield _NoBar()
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(file=sys.stderr), transient=True) as shown:
+        yield _RichBar(shown, shown.add_task(title, total=total or None))
+
+
+class _NoBar:
+    def advance(self, count: int) -> None:
+        pass
+
+
+class _RichBar:
+    def __init__(self, shown: Any, task: Any) -> None:
+        self._shown, self._task = shown, task
+
+    def advance(self, count: int) -> None:
+        self._shown.advance(self._task, count)
+
+
+def _tell(call: Call, text: str, values: dict[str, Any]) -> None:
+    if call.as_json:
+        streams.emit(render.dump(values) + "\n")
+    else:
+        streams.say(text)

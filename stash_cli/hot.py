@@ -1,0 +1,233 @@
+"""The hot verbs. Both ways of reading a command line end here."""
+
+from __future__ import annotations
+
+from stash_cli import render, streams
+from stash_protocol.errors import BadRequest, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from stash_cli.call import Call
+
+MAX_FORGET_KEYS, MAX_PAGE = 256, 1000  # of `operations`, which is too heavy here; a test compares
+SMALL = 1 << 16  # bytes of a value that are read before asking what the tier allows
+GRACE = 30.0  # seconds a waiting get may take beyond its wait
+
+
+def set_(call: Call) -> None:
+    """`stash set`."""
+    fields = call.fields()
+    given = call.get("value")
+    if given is None and fields.get("key") == "-":
+        del fields["key"]
+    value, declared, fields["type"] = _value(call, given, "stash set KEY VALUE, or pipe the value in")
+    reply = _send_value(call, fields, value, declared)
+    call.print(reply["key"], lambda: render.entry(reply))
+
+
+def update(call: Call) -> None:
+    """`stash update`."""
+    fields = call.fields()
+    given = call.get("value")
+    value, declared = b"", 0
+    if given is not None or "extend_ms" not in fields:
+        value, declared, fields["type"] = _value(call, given, "stash update KEY VALUE, or --extend DURATION")
+    elif call.get("json_value"):
+        raise BadRequest("--json-value: there is no value; say - to read one from stdin")
+    reply = _send_value(call, fields, value, declared)
+    call.note_clamped(reply)
+    call.print(reply["key"], lambda: render.entry(reply))
+
+
+def _value(call: Call, given: str | None, instead: str) -> tuple[bytes, int, str]:
+    """The value, how long it is (more than was read, if too long), and its type."""
+    if given is None or given == "-":
+        streams.refuse_terminal(instead)
+        value, declared = _piped_value(call)
+    else:
+        value = given.encode(errors="surrogateescape")  # the bytes that were typed
+        declared = len(value)
+    kind = "bytes" if declared > len(value) else _type_of(value)
+    if call.get("json_value"):
+        if kind != "text":
+            raise BadRequest("--json-value: the value is not UTF-8")
+        try:
+            render.check_json(value.decode())
+        except ValueError as error:
+            raise BadRequest(f"--json-value: the value is not JSON: {error}") from None
+        kind = "json"
+    return value, declared, kind
+
+
+def _piped_value(call: Call) -> tuple[bytes, int]:
+    value = streams.read_stdin(SMALL)
+    if len(value) <= SMALL:
+        return value, len(value)
+    limit: int = call.connect().welcome()["max_value"]
+    left = streams.rest_of_stdin()
+    if len(value) + left > limit:
+        return value, len(value) + left
+    value += streams.read_stdin(limit - len(value))
+    return value, len(value)
+
+
+def _type_of(value: bytes) -> str:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return "bytes"
+    return "text"
+
+
+def _send_value(call: Call, fields: dict[str, Any], value: bytes, declared: int) -> Any:
+    connection = call.connect()
+    if declared <= SMALL or declared <= connection.welcome()["max_value"]:
+        return connection.call(call.verb.op, fields, value)[0]
+    # Too large. The daemon refuses by the length alone, counts and audits it; so it is told, and sent nothing more.
+    connection.send(connection.frame(call.verb.op, fields, declared)[1])
+    return connection.receive()[0]
+
+
+def get(call: Call) -> None:
+    """`stash get`."""
+    wait: int | None = call.get("wait")
+    timeout = wait / 1000 + GRACE if wait and call.get("timeout") is None else None
+    try:
+        reply, value = call.connect(timeout).call("get", call.fields())
+    except NotFound:
+        if call.get("default") is None:
+            raise
+        _print_default(call)
+        return
+    if call.as_json:
+        streams.emit(render.object_of(render.entry(reply, value)) + "\n")
+        return
+    _emit_value(value)
+
+
+def _print_default(call: Call) -> None:
+    default: str = call.get("default")
+    if call.as_json:
+        shown = render.shown_value("text", default.encode(errors="surrogateescape"))
+        members = [("key", render.dump(call.get("key"))), shown, ("default", "true")]
+        streams.emit(render.object_of(members) + "\n")
+    else:
+        _emit_value(default.encode(errors="surrogateescape"))
+
+
+def _emit_value(value: bytes) -> None:
+    streams.emit(value)
+    if streams.is_terminal(1) and value[-1:] != b"\n":
+        streams.emit(b"\n")
+
+
+def extend(call: Call) -> None:
+    """`stash extend`."""
+    reply, _ = call.ask()
+    call.note_clamped(reply)
+    call.print(render.seconds(reply["ttl_ms"]), lambda: render.remaining(reply, call.get("key")))
+
+
+def ttl(call: Call) -> None:
+    """`stash ttl`."""
+    reply, _ = call.ask()
+    call.print(render.seconds(reply["ttl_ms"]), lambda: render.remaining(reply, call.get("key")))
+
+
+def exists(call: Call) -> int:
+    """`stash exists`."""
+    reply, _ = call.ask()
+    if call.as_json:
+        streams.emit(render.object_of(render.members_of(reply)) + "\n")
+    return 0 if reply["exists"] else NotFound.exit_status
+
+
+def forget(call: Call) -> None:
+    """`stash forget`."""
+    keys: list[str] = call.get("keys", [])
+    chosen = {name: call.get(name) for name in ("prefix", "tag") if call.get(name) is not None}
+    if bool(keys) == bool(chosen):
+        raise BadRequest("say what to forget: keys, or --prefix, or --tag" + (", not both" if keys else ""))
+    if chosen and not call.get("yes") and streams.is_terminal(0) and not _agreed(chosen):
+        raise BadRequest("nothing was forgotten")
+    connection = call.connect()
+    if chosen:
+        count = connection.call("clear", chosen)[0]["forgotten"]
+    else:
+        pages = (keys[start : start + MAX_FORGET_KEYS] for start in range(0, len(keys), MAX_FORGET_KEYS))
+        count = sum(connection.call("forget", {"keys": page})[0]["forgotten"] for page in pages)
+    if not count:
+        raise NotFound("there is no such entry" if len(keys) == 1 else "there are no such entries")
+    call.print(str(count), lambda: render.members_of({"forgotten": count}))
+
+
+def _agreed(chosen: dict[str, str]) -> bool:
+    words = {"prefix": "whose key starts with {!r}", "tag": "with the tag {!r}"}
+    what = " and ".join(words[name].format(text) for name, text in chosen.items())
+    streams.ask(f"Forget every entry {what}? [y/N] ")
+    return streams.read_some().strip().lower() in (b"y", b"yes")
+
+
+def list_(call: Call) -> None:
+    """`stash list`."""
+    pages = _Pages(call)
+    if call.as_json:
+        separator = '{"entries": ['
+        for row in pages:
+            streams.emit(separator + render.object_of(render.entry(row)))
+            separator = ", "
+        streams.emit(f'{separator if separator != ", " else ""}], "cursor": {render.dump(pages.cursor)}}}\n')
+    elif call.get("long"):
+        _list_long(pages)
+    else:
+        terminal = streams.is_terminal(1)
+        for page in pages.pages():
+            keys = (render.printable(row["key"]) if terminal else row["key"] for row in page)
+            streams.emit("".join([key + "\n" for key in keys]))
+
+
+def _list_long(pages: _Pages) -> None:
+    if streams.is_terminal(1):
+        from stash_cli.tables import print_entries
+
+        print_entries(pages)
+        return
+    head = render.LONG_HEAD + "\n"
+    for page in pages.pages():
+        streams.emit(head + "".join([render.long_line(row) + "\n" for row in page]))
+        head = ""
+
+
+class _Pages:
+    """The entries of a list, page by page.
+
+    Attributes:
+        cursor: where to go on, after the last one; None if there are no more.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.cursor: str | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for page in self.pages():
+            yield from page
+
+    def pages(self) -> Iterator[list[dict[str, Any]]]:
+        """At least one page, which may be empty."""
+        import msgpack
+
+        fields = self._call.fields()
+        left: int | None = self._call.get("limit")
+        while True:
+            fields["limit"] = MAX_PAGE if left is None else min(left, MAX_PAGE)
+            reply, payload = self._call.connect().call("list", fields)
+            self.cursor = fields["cursor"] = reply.get("cursor")
+            page: list[dict[str, Any]] = msgpack.unpackb(payload)
+            yield page
+            left = None if left is None else left - len(page)
+            if self.cursor is None or left == 0:
+                return
