@@ -242,10 +242,19 @@ class Store(Reads, Protocol):
         """Within a turn: give a bounded slice of freed space back to the file system; True: there is more."""
         ...
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
-        """Move the log into the database file. Thread-safe, may take long; readers and the writer go on.
+    def checkpoint(self, *, truncate: bool = False) -> int:
+        """Move the log into the database file; how many of its pages are there now.
+
+        Thread-safe, may take long; readers and the writer go on.
 
         ``truncate``: also empty the log, when nobody is reading it: what was deleted is then gone from it too.
+        """
+        ...
+
+    def finish_checkpoint(self) -> None:
+        """Between turns: move what the writer added to the log during `checkpoint`.
+
+        Only a log of which nothing is missing in the file is written from its start again.
         """
         ...
 

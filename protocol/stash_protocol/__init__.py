@@ -3,3 +3,5 @@
 Nothing is imported here: the hot verbs of the command line load single modules of this package, and every
 millisecond of start-up is theirs.
 """
+
+__version__ = "0.1.0"

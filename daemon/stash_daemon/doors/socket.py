@@ -19,10 +19,10 @@ from stash_daemon.doors.memory import Memory
 from stash_daemon.doors.patience import Patience
 from stash_daemon.doors.turn import Turn
 from stash_daemon.engine import Engine, Reply
-from stash_daemon.engine.about import STASH_VERSION
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.limits import AuthThrottle, RateLimiter
 from stash_daemon.listen import peer_of
+from stash_protocol import __version__
 from stash_protocol.errors import (
     BadRequest,
     Busy,
@@ -243,7 +243,7 @@ class SocketDoor:
         tier = caller.tier
         welcome = Welcome(
             version=min(request.version, PROTOCOL_VERSION),
-            server=f"stash {STASH_VERSION}",
+            server=f"stash {__version__}",
             namespace=caller.namespace,
             tier=tier.name,
             scopes=sorted(caller.scopes),

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from importlib.metadata import version
 
 from stash_daemon.engine.core import Core, Reply
 from stash_daemon.keys import Caller
+from stash_protocol import __version__
 from stash_protocol.errors import StashError
 from stash_protocol.operations import Done, GetStats, GetStatus, Ping, Pong, Ready, Stats, Status
 from stash_protocol.reader import Payload
-
-STASH_VERSION = version("stash-memory")
 
 
 def ping(core: Core, _caller: Caller, _request: Ping, _payload: Payload) -> Reply:
@@ -42,7 +40,7 @@ def status(core: Core, caller: Caller, _request: GetStatus, _payload: Payload) -
         Status(
             status="ok" if database == "ok" else "degraded",
             database=database,
-            version=STASH_VERSION,
+            version=__version__,
             environment=core.settings.mode,
             uptime_seconds=(now - core.started) / 1000,
             latency_ms=round(latency * 1000, 3),

@@ -293,19 +293,25 @@ class SqliteStore(SqliteReads):
         self._rows(f"PRAGMA incremental_vacuum({min(VACUUM_STEP, free - VACUUM_SLACK)})")
         return free - VACUUM_STEP > VACUUM_SLACK
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
+    def checkpoint(self, *, truncate: bool = False) -> int:
         if not self.path:
-            return
+            return 0
+        moved = 0
         with translated(), suppress(apsw.BusyError):
             connection = self._connect(apsw.SQLITE_OPEN_READWRITE)
             try:
                 connection.execute("SELECT 1 FROM meta").fetchall()  # else it does not know yet that there is a log
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                moved = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)[1]
                 if truncate:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                     self.log_pages = 0
             finally:
                 connection.close()
+        return moved
+
+    def finish_checkpoint(self) -> None:
+        with translated(), suppress(apsw.BusyError):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def probe(self) -> None:
         if self._inode:
