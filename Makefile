@@ -23,9 +23,9 @@ clean:  ## remove what the targets above made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
 
 .venv/installed: pyproject.toml
-	@PYTHON="$(PYTHON)" deploy/install.sh .
+	@PYTHON="$(PYTHON)" deploy/install.sh
 	@touch $@
 
 .venv/installed-dev: pyproject.toml
-	@PYTHON="$(PYTHON)" deploy/install.sh '.[dev]'
+	@PYTHON="$(PYTHON)" deploy/install.sh dev
 	@touch $@ .venv/installed

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# Installs the project (argument: what pip is to install, editable) into .venv, made with $PYTHON where it is missing.
+# Installs the project into .venv, made with $PYTHON where it is missing. Argument: an extra, such as dev.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
+extras=${1:-}
+if [[ $extras == dev ]] && ! command -v node >/dev/null; then # a test runs a client written in JavaScript
+    extras=dev,node
+fi
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "stash needs Python 3.11 or newer and '$python' is not; say which: make PYTHON=python3.12" >&2
@@ -20,5 +24,5 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         exit 1
     fi
 fi
-echo "installing $1 into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable "$1"
+echo "installing into .venv"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"

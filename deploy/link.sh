@@ -8,6 +8,7 @@ data=${XDG_DATA_HOME:-$HOME/.local/share}
 
 link() { # from (in the checkout), to
     local from=$here/$1 to=$2
+    [[ -e $from ]] || { echo "missing: $from" >&2; return 1; }
     if [[ ! -L $to && -e $to ]] || { [[ -L $to ]] && [[ $(readlink "$to") != */"$1" ]]; }; then
         echo "left alone: $to is not a link of stash's" >&2
         return 1
@@ -27,6 +28,8 @@ link docs/stash.1 "$data/man/man1/stash.1" || true
 echo "installed: ~/.local/bin/stash -> $here/.venv/bin/stash"
 
 case :$PATH: in
-*:"$HOME/.local/bin":*) ;;
+*:"$HOME/.local/bin":*)
+    [[ $(command -v stash) -ef .venv/bin/stash ]] || echo "another stash is found before it: $(command -v stash)"
+    ;;
 *) echo "~/.local/bin is not on your PATH; add it: echo 'export PATH=\"\$HOME/.local/bin:\$PATH\"' >> ~/.profile" ;;
 esac

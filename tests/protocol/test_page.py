@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.protocol.page import PAGE, fields, rendered
 from tests.support.daemon import RunningDaemon
 
 CLIENT = Path(__file__).parents[2] / "examples" / "client.mjs"
+NODE = shutil.which("node", path=os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])) or "node"
 
 
 def test_the_generated_parts_are_what_the_code_says() -> None:
@@ -62,18 +64,13 @@ def daemon() -> Iterator[RunningDaemon]:
 def node(daemon: RunningDaemon, op: str, value: bytes = b"", **envelope: object) -> tuple[dict[str, object], bytes]:
     """Runs the example client once; the reply or error, and the payload."""
     done = subprocess.run(
-        ["node", str(CLIENT), op, json.dumps(envelope)],
+        [NODE, str(CLIENT), op, json.dumps(envelope)],
         input=value,
         capture_output=True,
         timeout=30,
         env=os.environ | {"STASH_SOCKET": str(daemon.socket)},
     )
     return json.loads(done.stderr), done.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _node_is_there() -> None:
-    assert shutil.which("node"), "the example client needs Node"
 
 
 def test_a_client_in_another_language_reads_back_what_it_wrote(daemon: RunningDaemon) -> None:
@@ -111,7 +108,7 @@ def test_a_client_in_another_language_pipelines_and_watches(daemon: RunningDaemo
         console.log(JSON.stringify({{ heard, count: reply.count }}));
         client.close();
     """
-    command = ["node", "--input-type=module", "--eval", script]
+    command = [NODE, "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, timeout=30, check=True)
     assert json.loads(done.stdout) == {"heard": [f"setw/{n}" for n in range(20)], "count": 20}
 
