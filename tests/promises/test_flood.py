@@ -141,6 +141,7 @@ class Flood:
 @pytest.mark.parametrize("shipped", [row for row in SHIPPED_TIERS if row.rate], ids=lambda row: row.name)
 def test_the_shipped_tiers_refill_exactly(shipped: Tier) -> None:
     flood = Flood(shipped.rate, shipped.burst)
+    assert shipped.rate
     step = 60_000 // shipped.rate
     assert flood.drain() == shipped.burst
     flood.clock.advance(ms=step - 1)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from stash_daemon.clock import SystemClock
-from stash_daemon.engine import about, access, listing, pruning
+from stash_daemon.engine import about, access, batch, listing, pruning
 from stash_daemon.engine.batch import MEMBERS, Operate, run_batch
 from stash_daemon.engine.core import Core, Reply, check_size
 from stash_daemon.keys import Caller
@@ -96,9 +96,10 @@ class Engine(Core):
         scope = operation.access
         if scope is not Access.KNOWN and scope.value not in caller.scopes:
             raise Forbidden(f"{operation.name} needs scope {scope.value}, which this API key does not have")
-        if type(request) is Get and request.touch and "write" not in caller.scopes:
+        touches = type(request) is Get and request.touch
+        if touches and "write" not in caller.scopes:
             raise Forbidden("get with touch needs scope write, which this API key does not have")
-        if scope is Access.WRITE:
+        if touches or scope is Access.WRITE:
             self.observer.require_audit()
         if payload_length:
             self._admit_payload(request, operation.cargo, payload_length, caller)
@@ -123,6 +124,10 @@ class Engine(Core):
     def needs_turn(self, request: Request) -> bool:
         """Whether the request writes, and so belongs into a turn."""
         return OPERATIONS[type(request)].access is Access.WRITE or (type(request) is Get and request.touch)
+
+    def weight(self, request: Request, payload: Payload) -> int:
+        """How many requests this one counts as where requests are counted."""
+        return max(1, batch.weight(payload)) if type(request) is Batch else 1
 
     # ── turns ──
 
