@@ -48,9 +48,9 @@ class _Bucket:
             self.rate, self.capacity = rate, burst * TOKEN
             self.parts = min(self.parts, self.capacity)
 
-    def missing(self) -> int:
-        """Milliseconds until there is a token."""
-        return -((self.parts - TOKEN) // self.rate) if self.parts < TOKEN else 0
+    def missing(self, cost: int) -> int:
+        """Milliseconds until there are so many tokens."""
+        return -((self.parts - cost * TOKEN) // self.rate) if self.parts < cost * TOKEN else 0
 
     def full(self, now: int) -> bool:
         return self.parts + (now - self.seen) * self.rate >= self.capacity
@@ -75,8 +75,8 @@ class RateLimiter:
         self._callers = _Buckets(None)
         self._peers = _Buckets(MAX_BUCKETS)
 
-    def take(self, caller: Caller, peer: Peer) -> Rate | None:
-        """Count one request.
+    def take(self, caller: Caller, peer: Peer, cost: int = 1) -> Rate | None:
+        """Count a request, or several that came as one.
 
         Returns:
             What is left of the caller's budget; None for a tier without a rate.
@@ -92,15 +92,15 @@ class RateLimiter:
         if rate is not None:
             name = caller.api_key_name
             own = self._callers.bucket((name, "" if name else peer.name), rate, caller.tier.burst, now)
-            _refuse_empty(own, f"tier {caller.tier.name} allows {rate:,} requests a minute")
+            _refuse_empty(own, cost, f"tier {caller.tier.name} allows {rate:,} requests a minute")
         if self._peer_rate is not None:
             peers = self._peers.bucket((None, peer.name), self._peer_rate, self._peer_burst, now)
-            _refuse_empty(peers, f"a peer may send {self._peer_rate:,} requests a minute")
-            peers.parts -= TOKEN
+            _refuse_empty(peers, cost, f"a peer may send {self._peer_rate:,} requests a minute")
+            peers.parts -= cost * TOKEN
             self._consider(peers, caller, peer)
         if own is None:
             return None
-        own.parts -= TOKEN
+        own.parts -= cost * TOKEN
         self._consider(own, caller, peer)
         return own.state()
 
@@ -112,8 +112,10 @@ class RateLimiter:
         self._warn(caller, peer, bucket.state())
 
 
-def _refuse_empty(bucket: _Bucket, limit: str) -> None:
-    missing = bucket.missing()
+def _refuse_empty(bucket: _Bucket, cost: int, limit: str) -> None:
+    if cost * TOKEN > bucket.capacity:
+        raise RateLimited(f"{limit}, {bucket.capacity // TOKEN:,} at once; {cost:,} more in one batch never fit")
+    missing = bucket.missing(cost)
     if missing:
         raise RateLimited(f"{limit}; the next one in {missing / 1000:g} s", retry_after=missing / 1000)
 

@@ -107,6 +107,17 @@ def test_a_refused_request_costs_nothing() -> None:
     assert house.take(who)
 
 
+def test_several_requests_that_came_as_one_cost_as_many_or_nothing() -> None:
+    house, who = House(), caller(rate=60, burst=10)
+    house.limiter.take(who, HERE, 8)
+    with pytest.raises(RateLimited) as refused:
+        house.limiter.take(who, HERE, 3)
+    assert refused.value.retry_after == 1
+    with pytest.raises(RateLimited, match="never fit"):
+        house.limiter.take(who, HERE, 11)
+    assert house.count(who) == 2
+
+
 def test_one_budget_for_all_connections_and_doors_of_an_api_key() -> None:
     house = House()
     assert house.count(caller("ci"), HERE) == 10

@@ -35,7 +35,7 @@ from stash_protocol.errors import (
     Unauthenticated,
 )
 from stash_protocol.frames import PROTOCOL_VERSION
-from stash_protocol.operations import OPERATIONS, Cancel, Done, Get, Hello, Pace, Request, Stop, Watch, Welcome
+from stash_protocol.operations import OPERATIONS, Batch, Cancel, Done, Get, Hello, Pace, Request, Stop, Watch, Welcome
 from stash_protocol.reader import Payload
 
 SCAN_THREADS = 2  # scans at once: they share the interpreter with the loop, more would only slow each other down
@@ -157,6 +157,8 @@ class SocketDoor:
         try:
             if perf_counter_ns() - call.arrived > request.timeout_ms * NANOSECONDS:
                 raise Timeout(f"the request was not there in full within {request.timeout_ms / 1000:g} seconds")
+            if kind is Batch:
+                self._charge_whole(call, payload, caller)
             if kind in INLINE:
                 connection.answer(call, self.perform(call, payload, caller))
             else:
@@ -187,6 +189,16 @@ class SocketDoor:
             raise
         except Exception as defect:
             raise self.turn.broke(defect) from defect
+
+    def _charge_whole(self, call: Call, payload: Payload, caller: Caller) -> None:
+        """A batch is as many requests as it holds; one was counted when its envelope came.
+
+        Raises:
+            RateLimited: they are too many.
+        """
+        more = self.engine.weight(call.request, payload) - 1
+        if more and (self.peers_limited or caller.tier.rate is not None):
+            call.rate = self.limiter.take(caller, call.connection.peer, more)
 
     def in_turn(self, work: Callable[[], Result]) -> Result:
         """Do a slice of a long write in the turn; raises like `perform`."""

@@ -11,7 +11,7 @@ from stash_daemon.engine import accumulate, entries
 from stash_daemon.engine.core import Core, Reply
 from stash_daemon.keys import Caller
 from stash_protocol.errors import BadRequest, StashError
-from stash_protocol.frames import pack
+from stash_protocol.frames import HEADER, HEADER_SIZE, pack
 from stash_protocol.operations import (
     MAX_BATCH,
     Append,
@@ -67,6 +67,16 @@ def unpack(payload: Payload) -> list[tuple[Request, Payload]]:
     if not reader.idle:
         raise BadRequest("the batch's last frame is not complete")
     return requests
+
+
+def weight(payload: Payload) -> int:
+    """How many frames the payload holds, as far as it can be followed."""
+    count = position = 0
+    while position + HEADER_SIZE <= len(payload):
+        envelope, value = HEADER.unpack_from(payload, position)
+        position += HEADER_SIZE + envelope + value
+        count += 1
+    return count
 
 
 def run_batch(core: Core, caller: Caller, request: Batch, payload: Payload) -> Reply:

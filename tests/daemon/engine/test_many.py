@@ -287,6 +287,13 @@ def test_a_batch_answers_each_of_its_operations_in_order(bench: Bench) -> None:
     assert replies[2][0]["reply"]["number"] == 1
 
 
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_a_batch_counts_as_what_it_holds(bench: Bench, count: int) -> None:
+    lot = frames(*[(op.Set(key="a"), b"x" * n) for n in range(count)])
+    assert bench.engine.weight(op.Batch(), lot) == max(1, count)
+    assert bench.engine.weight(op.Set(key="a"), lot) == 1
+
+
 @pytest.mark.parametrize("error", [Conflict, NotFound, TooLarge])
 def test_a_batch_that_fails_anywhere_has_done_nothing(bench: Bench, error: type[StashError]) -> None:
     bench.set("old", b"1")
