@@ -103,7 +103,8 @@ class ApiKeys:
         self._clock = clock
         self._by_name: dict[str, _Known] = {}
         self._by_digest: dict[bytes, _Known] = {}
-        self._local = Caller(namespace=LOCAL_NAMESPACE, tier=self._tiers[LOCAL_TIER], scopes=ALL_SCOPES)
+        self._local = self._without_api_key(ALL_SCOPES)
+        self._first = self._without_api_key(frozenset({"admin"}))
         self.reload()
 
     @property
@@ -114,6 +115,13 @@ class ApiKeys:
     def local_caller(self) -> Caller:
         """Whoever comes over the Unix socket with the daemon's uid and without an API key."""
         return self._local
+
+    def first_caller(self) -> Caller | None:
+        """Who may come without an API key where one is asked for everywhere, while there is none: to make the first.
+
+        It has scope ``admin`` and no other, and is revoked as soon as there is an API key.
+        """
+        return None if self.any else self._first
 
     def authenticate(self, api_key: str) -> Caller:
         """Who has this API key.
@@ -257,7 +265,14 @@ class ApiKeys:
         )
         return _Known(bytes.fromhex(section.sha256), info, caller)
 
+    def _without_api_key(self, scopes: frozenset[Scope]) -> Caller:
+        return Caller(namespace=LOCAL_NAMESPACE, tier=self._tiers[LOCAL_TIER], scopes=scopes)
+
     def _apply(self, fresh: dict[str, _Known]) -> None:
+        if fresh and not self._first.revoked:
+            self._first.revoked = True
+        elif not fresh and self._first.revoked:
+            self._first = self._without_api_key(self._first.scopes)
         for name, old in self._by_name.items():
             new = fresh.get(name)
             if new is None or new.digest != old.digest or new.info.namespace != old.info.namespace:

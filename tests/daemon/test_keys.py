@@ -71,6 +71,18 @@ def test_only_the_digest_is_kept_in_a_private_file(house: House) -> None:
     assert [name.name for name in house.path.parent.iterdir()] == ["config.toml"]
 
 
+def test_while_there_is_no_api_key_somebody_may_come_without_to_make_the_first_and_nothing_else(house: House) -> None:
+    first = house.keys.first_caller()
+    assert first is not None
+    assert first.scopes == {"admin"}
+    house.keys.create(KeyCreate(name="ci"))
+    assert (first.revoked, house.keys.first_caller()) == (True, None)
+    house.keys.revoke("ci")
+    again = house.keys.first_caller()
+    assert again is not None
+    assert not again.revoked
+
+
 def test_a_new_api_key_is_known_at_once_and_after_a_restart(house: House, tmp_path: Path) -> None:
     request = KeyCreate(name="ci", namespace="shared", tier="pro", scopes=["write", "read", "write"], ttl_ms=5_000)
     issued = house.keys.create(request)

@@ -267,8 +267,10 @@ class SocketDoor:
 
     def _authenticate(self, api_key: str | None, connection: Connection) -> Caller:
         if api_key is None:
-            if connection.local and not self.engine.settings.require_api_key:
-                return self.engine.keys.local_caller()
+            keys = self.engine.keys
+            caller = keys.first_caller() if self.engine.settings.require_api_key else keys.local_caller()
+            if connection.local and caller is not None:
+                return caller
             raise Unauthenticated("an API key is needed here; set STASH_API_KEY")
         self._throttle.check(connection.peer)
         try:
