@@ -24,15 +24,6 @@ from tests.support.tenants import answer, exported, framed, issue, packed, refus
 FIELDS = {"ts", "request_id", "namespace", "api_key_name", "peer", "op", "key", "outcome", "bytes"}
 CANARY = "canary-4f1d"
 NASTY = ["a\nb", "a\rb", "\x1b[31m", 'quote"\\', "\x00null", "\u2028", "\U0001f426", "\x85"]
-    "two\nlines",
-    "carriage\rreturn",
-    "es\x1b[31mcape",
-    'quote"\\',
-    "\x00null",
-    "\u2028separator",
-    "\U0001f426",
-    "\x85",
-]
 
 Line = dict[str, Any]
 
