@@ -1,6 +1,7 @@
 # Everything a fresh clone needs happens in here: a virtual environment in .venv, made anew when pyproject.toml changes.
 PYTHON ?= python3
 BIN := .venv/bin
+CORE := tests/protocol tests/daemon/engine tests/daemon/stores tests/client/test_embedded.py
 
 .PHONY: run test check check-code clean
 
@@ -18,6 +19,7 @@ check-code: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q -n auto --cov $(CORE)
 
 clean:  ## remove what the targets above made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
