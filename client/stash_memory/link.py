@@ -187,6 +187,8 @@ class Link:
 
     def _check_alive(self, request: Request) -> None:
         """See that the daemon has not hung up meanwhile: over TCP, a write alone would not tell."""
+        if self._tls:
+            self._arm(0.0)
         try:
             flags = _socket.MSG_PEEK | _socket.MSG_DONTWAIT
             hung_up = not _socket.socket.recv(self._socket, 1, flags)  # beneath TLS too: nothing is taken away

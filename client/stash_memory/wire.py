@@ -143,13 +143,13 @@ def split_frames(data: Payload) -> list[tuple[bytes, bytes]]:
         Internal: they are not frames.
     """
     frames, position, view = [], 0, memoryview(data)
-    while position < len(data):
-        if len(data) - position < HEADER_SIZE:
-            raise Internal("the replies of the batch end in the middle of a frame")
+    while len(data) - position >= HEADER_SIZE:
         envelope_length, payload_length = HEADER.unpack_from(view, position)
         body = position + HEADER_SIZE + envelope_length
         frames.append((bytes(view[position + HEADER_SIZE : body]), bytes(view[body : body + payload_length])))
         position = body + payload_length
+    if position != len(data):
+        raise Internal("the replies of the batch end in the middle of a frame")
     return frames
 
 
@@ -163,8 +163,6 @@ def repeatable(request: Request) -> bool:
             return request.key is not None and not request.if_absent and request.if_version is None
         case operations.Update():
             return request.extend_ms is None and request.if_version is None
-        case operations.Watch():
-            return False
         case _:
             return OPERATIONS[type(request)].access in _READS
 

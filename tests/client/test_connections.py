@@ -143,8 +143,7 @@ def test_a_cancelled_call_never_hands_its_reply_to_another() -> None:
         async with AsyncStash(socket=socket) as stash:
             first = asyncio.create_task(stash.get("first"))
             second = asyncio.create_task(stash.get("second"))
-            while not asked.is_set():
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(asked.wait, 10)
             first.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await first
@@ -178,8 +177,7 @@ def test_a_cancelled_wait_is_cancelled_at_the_daemon_too() -> None:
     async def use(socket: Any) -> None:
         async with AsyncStash(socket=socket) as stash:
             waiting = asyncio.create_task(stash.get("k", wait=60))
-            while not asked.is_set():
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(asked.wait, 10)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -202,7 +200,7 @@ def test_replies_may_come_in_any_order() -> None:
 
         async def use() -> None:
             async with AsyncStash(socket=peer.socket) as other:
-                assert await asyncio.gather(other.get("a"), other.get("b"), other.get("c")) == ["a", "b", "c"]
+                assert list(await asyncio.gather(*map(other.get, "abc"))) == ["a", "b", "c"]
 
         asyncio.run(use())
 
@@ -294,8 +292,9 @@ def test_a_connection_that_was_lost_meanwhile_is_replaced() -> None:
         async with AsyncStash(socket=socket) as stash:
             await stash.get("k")
             connection = stash._transport._connection  # type: ignore[attr-defined]
-            while not connection.closed:
-                await asyncio.sleep(0.001)
+            async with asyncio.timeout(10):
+                while not connection.closed:  # noqa: ASYNC110  # nothing else tells when the loop has seen it
+                    await asyncio.sleep(0.001)
             assert await stash.incr("n") == 1
 
     with ScriptedPeer(hanging_up(threading.Event()), counting) as peer:
@@ -345,9 +344,10 @@ def test_the_rate_the_daemon_tells_is_kept(mode: str) -> None:
         client.send({"id": request["id"], "reply": ENTRY, "rate": rate}, b"v")
 
     with ScriptedPeer(script) as peer, opened(mode, socket=peer.socket) as stash:
-        assert stash.rate is None
+        rates = [stash.rate]
         stash.get("k")
-        assert (stash.rate.limit, stash.rate.remaining) == (60, 59)
+        rates.append(stash.rate)
+    assert [rate and (rate.limit, rate.remaining) for rate in rates] == [None, (60, 59)]
 
 
 @both
@@ -368,7 +368,10 @@ def test_a_watch_that_breaks_says_so(mode: str) -> None:
 
 @both
 def test_no_daemon_is_unreachable_and_says_where(mode: str, tmp_path: Any) -> None:
-    with opened(mode, url="tcp://127.0.0.1:1", api_key="sk_x") as stash, pytest.raises(Unreachable, match="127.0.0.1"):
+    with (
+        opened(mode, url="tcp://127.0.0.1:1", api_key="sk_x") as stash,
+        pytest.raises(Unreachable, match=r"127\.0\.0\.1"),
+    ):
         stash.ping()
     with opened(mode, socket=tmp_path / "none") as stash, pytest.raises(Unreachable, match="stash serve"):
         stash.ping()

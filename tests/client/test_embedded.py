@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,20 @@ sys.stdin.read()
 """
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Do it in a forked child; its exit status."""
+def fork(work: Callable[[], None]) -> int:
+    """Do it in a forked child; its pid."""
     pid = os.fork()
-    if not pid:
-        try:
-            work()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
+    if pid:
+        return pid
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def exit_status(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -97,7 +103,7 @@ def test_a_forked_child_is_refused_and_harms_nothing(tmp_path: Path) -> None:
 
     with Stash(backend="sqlite", path=tmp_path / "x.db") as stash:
         stash.set("k", "v")
-        assert in_child(child) == 0
+        assert exit_status(fork(child)) == 0
         assert stash.get("k") == "v"
         stash.set("k", "w")
     with Stash(backend="sqlite", path=tmp_path / "x.db") as stash:
@@ -129,16 +135,9 @@ def test_sockets_of_the_parent_are_not_used_by_a_forked_child(daemon: Any, api_k
 
     with Stash(socket=daemon.socket, api_key=api_key) as stash:
         assert stash.incr("n") == 1
-        pid = os.fork()
-        if not pid:
-            try:
-                child()
-            except BaseException as error:
-                print(repr(error), file=sys.stderr)
-                os._exit(1)
-            os._exit(0)
+        pid = fork(child)
         numbers = [stash.incr("n") for _ in range(50)]
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert exit_status(pid) == 0
         assert numbers == sorted(set(numbers))
         assert stash.incr("n") == 102
 
@@ -200,6 +199,10 @@ def test_one_async_stash_serves_one_loop_after_another(daemon: Any, api_key: str
     assert asyncio.run(_get_set(stash)) is None
     assert asyncio.run(_get_set(stash)) == "v"
     asyncio.run(stash.close())
+    with warnings.catch_warnings(
+        action="ignore", category=ResourceWarning
+    ):  # asyncio's: a loop ended before its socket
+        gc.collect()
 
 
 async def _get_set(stash: AsyncStash) -> Any:

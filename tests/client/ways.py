@@ -7,7 +7,7 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from stash_memory import AsyncStash, Stash
 from tests.support.daemon import RunningDaemon
@@ -20,12 +20,13 @@ WAYS = [f"{mode}-{way}" for mode in ("sync", "async") for way in (*EMBEDDED, *DA
 def arguments(way: str, daemon: RunningDaemon, api_key: str, directory: Path) -> dict[str, Any]:
     """What `Stash` and `AsyncStash` are made with."""
     host, port = daemon.tcp
-    return {
+    options: dict[str, dict[str, Any]] = {
         "memory": {"backend": "memory"},
         "sqlite": {"backend": "sqlite", "path": directory / "own.db"},
         "unix": {"socket": daemon.socket},
         "tcp": {"url": f"tcp://{host}:{port}", "api_key": api_key},
-    }[way]
+    }
+    return options[way]
 
 
 @contextlib.contextmanager
@@ -63,7 +64,7 @@ class Awaited:
     def __len__(self) -> int:
         return len(self.inner)
 
-    def __enter__(self) -> Awaited:
+    def __enter__(self) -> Self:
         self.settle(self.inner.__aenter__())
         return self
 

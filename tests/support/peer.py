@@ -115,7 +115,7 @@ class ScriptedPeer:
                 sock, _ = self._listener.accept()
                 with sock, contextlib.suppress(Gone):
                     script(Conversation(sock))
-        except BaseException as problem:  # raised again where the test can see it
+        except BaseException as problem:  # noqa: BLE001  # raised again where the test can see it
             self._problem = problem
 
     def __enter__(self) -> Self:
