@@ -103,6 +103,12 @@ def test_the_version_stands_in_one_place() -> None:
     assert places == [Path(stash_protocol.__file__)]
 
 
+def test_completions_and_the_man_page_go_into_the_wheel() -> None:
+    shared = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    made = {str(path.relative_to(ROOT)) for path in (ROOT / "completions").iterdir()} | {"docs/stash.1"}
+    assert set(shared) == made
+
+
 @pytest.mark.parametrize("row", OPERATIONS.values(), ids=lambda row: row.name)
 def test_an_operation_has_its_place_in_the_daemon(row: Operation) -> None:
     tables = {Pace.INLINE: set(engine.INLINE), Pace.STEPS: set(engine.STEPS), Pace.SCAN: set(engine.SCANS)}
