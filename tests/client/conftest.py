@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,8 +21,6 @@ default_ttl = "1h"
 max_ttl = "365d"
 quota = "256M"
 """  # tier local, but for its largest value
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +45,18 @@ def daemon() -> Iterator[RunningDaemon]:
         shutil.rmtree(home)
 
 
-@pytest.fixture
-def api_key(daemon: RunningDaemon) -> str:
-    """Of a namespace nobody else has."""
+@pytest.fixture(scope="module")
+def the_api_key(daemon: RunningDaemon) -> str:
     with Stash(socket=daemon.socket) as admin:
-        name = f"tester-{next(_numbers)}"
-        return admin.api_keys.create(name, tier="tester", scopes=["read", "write", "admin"]).secret
+        return admin.api_keys.create("tester", tier="tester", scopes=["read", "write", "admin"]).secret
+
+
+@pytest.fixture
+def api_key(daemon: RunningDaemon, the_api_key: str) -> Iterator[str]:
+    """Of a namespace nobody else has, and with nothing in it."""
+    yield the_api_key
+    with Stash(socket=daemon.socket, api_key=the_api_key) as stash:
+        stash.clear(prefix="")
 
 
 @pytest.fixture(params=ways.WAYS)
