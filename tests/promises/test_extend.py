@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stash_protocol import operations as op
+from stash_protocol.errors import NotFound
 from tests.support.daemon import Line, RunningDaemon, eventually
 from tests.support.engine import Bench
 from tests.support.tenants import answer, framed, refusal, tenant, value
@@ -109,6 +110,8 @@ def test_at_its_last_millisecond_it_can_and_at_its_end_it_cannot() -> None:
     bench.clock.advance(ms=MINUTE - 1)
     assert bench.ask(op.Extend(key="in time", by_ms=1)).body == op.Remaining(2, bench.clock.now() + 2, 2)
     bench.clock.advance(ms=1)
+    with pytest.raises(NotFound):
+        bench.ask(op.Extend(key="too late", by_ms=HOUR))
     assert bench.keys() == ["in time"]
     bench.engine.close()
 

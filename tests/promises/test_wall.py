@@ -142,6 +142,8 @@ def heard(bench: Bench, request: Request, payload: bytes) -> tuple[object, bytes
     """The answer, and every event that the namespace's watchers are told."""
     told: list[op.Event] = []
     bench.engine.events.subscribe(AFTER, "", told.append)
+    for other in OTHERS:
+        bench.engine.events.subscribe(other, "", lambda _event: None)
     spy = bench.someone(AFTER, frozenset({"read", "write"}))
     try:
         reply = bench.ask(copy.copy(request), payload, spy)
@@ -203,9 +205,10 @@ def test_two_api_keys_may_share_a_namespace(daemon: RunningDaemon) -> None:
 
 @pytest.fixture
 def pair(daemon: RunningDaemon, request: pytest.FixtureRequest) -> Iterator[tuple[Line, Line]]:
-    """Two callers in namespaces of which one begins with the other."""
+    """Two callers in namespaces of which one begins with the other; the other has a watcher too, so events are made."""
     name = request.node.name[:100]
-    with tenant(daemon, name) as one, tenant(daemon, name + "x") as other:
+    with tenant(daemon, name) as one, tenant(daemon, name + "x") as other, tenant(daemon, name + "x") as fellow:
+        answer(fellow, op.Watch())
         yield one, other
 
 
