@@ -75,8 +75,14 @@ class RateLimiter:
         self._callers = _Buckets(None)
         self._peers = _Buckets(MAX_BUCKETS)
 
-    def take(self, caller: Caller, peer: Peer, cost: int = 1) -> Rate | None:
+    def take(self, caller: Caller, peer: Peer, cost: int = 1, paid: int = 0) -> Rate | None:
         """Count a request, or several that came as one.
+
+        Args:
+            caller: whose API key.
+            peer: where it came from.
+            cost: how many requests it is.
+            paid: how many of them were counted before; who tries again has to pay for them again.
 
         Returns:
             What is left of the caller's budget; None for a tier without a rate.
@@ -92,17 +98,25 @@ class RateLimiter:
         if rate is not None:
             name = caller.api_key_name
             own = self._callers.bucket((name, "" if name else peer.name), rate, caller.tier.burst, now)
-            _refuse_empty(own, cost, f"tier {caller.tier.name} allows {rate:,} requests a minute")
+            _refuse_empty(own, cost, paid, f"tier {caller.tier.name} allows {rate:,} requests a minute")
         if self._peer_rate is not None:
             peers = self._peers.bucket((None, peer.name), self._peer_rate, self._peer_burst, now)
-            _refuse_empty(peers, cost, f"a peer may send {self._peer_rate:,} requests a minute")
-            peers.parts -= cost * TOKEN
+            _refuse_empty(peers, cost, paid, f"a peer may send {self._peer_rate:,} requests a minute")
+            peers.parts -= (cost - paid) * TOKEN
             self._consider(peers, caller, peer)
         if own is None:
             return None
-        own.parts -= cost * TOKEN
+        own.parts -= (cost - paid) * TOKEN
         self._consider(own, caller, peer)
         return own.state()
+
+    def look(self, caller: Caller, peer: Peer) -> Rate | None:
+        """What `take` would have returned, had it cost nothing."""
+        rate, name = caller.tier.rate, caller.api_key_name
+        if rate is None:
+            return None
+        owner = (name, "" if name else peer.name)
+        return self._callers.bucket(owner, rate, caller.tier.burst, self._clock.now()).state()
 
     def _consider(self, bucket: _Bucket, caller: Caller, peer: Peer) -> None:
         used = bucket.capacity - bucket.parts
@@ -112,11 +126,11 @@ class RateLimiter:
         self._warn(caller, peer, bucket.state())
 
 
-def _refuse_empty(bucket: _Bucket, cost: int, limit: str) -> None:
+def _refuse_empty(bucket: _Bucket, cost: int, paid: int, limit: str) -> None:
     if cost * TOKEN > bucket.capacity:
-        raise RateLimited(f"{limit}, {bucket.capacity // TOKEN:,} at once; {cost:,} more in one batch never fit")
-    missing = bucket.missing(cost)
-    if missing:
+        raise RateLimited(f"{limit}, {bucket.capacity // TOKEN:,} at once; a batch of {cost:,} never fits")
+    if bucket.missing(cost - paid):
+        missing = bucket.missing(cost)
         raise RateLimited(f"{limit}; the next one in {missing / 1000:g} s", retry_after=missing / 1000)
 
 

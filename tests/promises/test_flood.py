@@ -18,7 +18,7 @@ from tests.support.cases import AIMED
 from tests.support.clock import ManualClock
 from tests.support.daemon import Line, RunningDaemon
 from tests.support.engine import tier
-from tests.support.tenants import answer, issue, refusal, value
+from tests.support.tenants import answer, framed, issue, refusal, value
 
 BURST, RATE = 10, 60  # of the shipped tier free
 PEER = Peer(name="uid:1000")
@@ -96,6 +96,41 @@ def test_another_api_key_of_the_same_namespace_has_its_own(daemon: RunningDaemon
         spend(local, 5 * BURST)
 
 
+def test_a_refusal_says_how_the_budget_stands_too(daemon: RunningDaemon) -> None:
+    with daemon.connect(api_key=issue(daemon, tier="free")) as line:
+        spend(line, BURST - 1)
+        refused = line.call(op.Set(key="k"), b"x" * (1 << 21))[0]
+        assert (refused["error"]["code"], refused["rate"]["remaining"]) == ("too_large", 0)
+        refused = line.call(op.Ping())[0]
+        assert (refused["error"]["code"], refused["rate"]["limit"]) == ("rate_limited", RATE)
+        assert (refused["rate"]["remaining"], refused["rate"]["reset_ms"] > 0) == (0, True)
+
+
+def lot(size: int) -> bytes:
+    return framed(*((op.Incr(key="n"), b"") for _ in range(size)))
+
+
+def test_a_batch_costs_what_it_holds(daemon: RunningDaemon) -> None:
+    with daemon.connect(api_key=issue(daemon, tier="free")) as line:
+        envelope, _ = line.call(op.Batch(), lot(BURST - 2))
+        assert ("reply" in envelope, envelope["rate"]["remaining"]) == (True, 2)
+        assert refusal(line, op.Batch(), lot(3))["code"] == "rate_limited"
+        assert value(line, "n") == str(BURST - 2).encode()
+
+
+def test_a_batch_as_large_as_the_burst_fits_into_a_full_budget(daemon: RunningDaemon) -> None:
+    with daemon.connect(api_key=issue(daemon, tier="free")) as line:
+        assert "reply" in line.call(op.Batch(), lot(BURST))[0]
+        spent(line)
+
+
+def test_a_batch_larger_than_the_burst_is_refused_for_good(daemon: RunningDaemon) -> None:
+    with daemon.connect(api_key=issue(daemon, tier="free")) as line:
+        error = refusal(line, op.Batch(), lot(BURST + 1))
+        assert (error["code"], "retry_after" in error) == ("rate_limited", False)
+        assert value(line, "n") is None
+
+
 @pytest.mark.parametrize(
     "operation",
     [row for row in OPERATIONS.values() if row.access in (Access.READ, Access.WRITE)],
@@ -162,6 +197,22 @@ def test_retry_after_is_the_very_moment() -> None:
     assert not flood.allowed()
     flood.clock.advance(ms=1)
     assert flood.allowed()
+
+
+@pytest.mark.parametrize("cost", [2, 5, BURST])
+def test_a_batch_that_waited_as_it_was_told_fits(cost: int) -> None:
+    flood = Flood()
+
+    def whole() -> None:
+        flood.limiter.take(flood.caller, PEER)  # its envelope
+        flood.limiter.take(flood.caller, PEER, cost, paid=1)
+
+    for _ in range(BURST + 1 - cost):
+        assert flood.allowed()
+    with pytest.raises(RateLimited) as refused:
+        whole()
+    flood.clock.advance(ms=round((refused.value.retry_after or 0) * 1000))
+    whole()
 
 
 @given(rate=st.integers(1, 10_000), burst=st.integers(1, 50), pauses=st.lists(st.integers(0, 70_000), max_size=40))

@@ -160,6 +160,8 @@ class Connection(asyncio.Protocol):
                 door.memory.reserve(payload_length)
                 self._reserved = payload_length
         except StashError as error:
+            if call.rate is None:
+                call.rate = door.limiter.look(caller, self.peer)
             self.deliver(call, None, error)
             return None
         return call

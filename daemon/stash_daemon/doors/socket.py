@@ -196,9 +196,9 @@ class SocketDoor:
         Raises:
             RateLimited: they are too many.
         """
-        more = self.engine.weight(call.request, payload) - 1
-        if more and (self.peers_limited or caller.tier.rate is not None):
-            call.rate = self.limiter.take(caller, call.connection.peer, more)
+        requests = self.engine.weight(call.request, payload)
+        if requests > 1 and (self.peers_limited or caller.tier.rate is not None):
+            call.rate = self.limiter.take(caller, call.connection.peer, requests, paid=1)
 
     def in_turn(self, work: Callable[[], Result]) -> Result:
         """Do a slice of a long write in the turn; raises like `perform`."""
