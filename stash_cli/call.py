@@ -91,7 +91,7 @@ def wire_fields(verb: Verb, values: dict[str, Any]) -> dict[str, Any]:
 def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Connection:
     """A connection to the daemon the global options and the environment name."""
     config = read_config()
-    where = address(values, config)
+    where, credential = address(values, config), api_key(values, config)
     allowed = os.environ.get("STASH_AUTOSTART", config.get("autostart", "1")).lower()
     start = autostart and allowed not in ("0", "false", "no", "off")
     stream: Any = dial(where, timeout, autostart=start, verbose="verbose" in values)
@@ -99,7 +99,7 @@ def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Conne
         from stash_cli.tls import secure
 
         stream = secure(stream, where, timeout)
-    return Connection(stream, where, api_key(values, config), timeout)
+    return Connection(stream, where, credential, timeout)
 
 
 def address(values: dict[str, Any], config: dict[str, str]) -> Address:
@@ -175,7 +175,11 @@ def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | Non
         run: what carries it out; may return an exit status.
     """
     try:
-        return run(Call(verb, read_all(verb, typed))) or 0
+        call = Call(verb, read_all(verb, typed))
+        try:
+            return run(call) or 0
+        finally:
+            call.hang_up()
     except StashError as problem:
         return report(problem, as_json="json" in typed)
     except KeyboardInterrupt:

@@ -190,14 +190,14 @@ def list_(call: Call) -> None:
 
 
 def _list_long(pages: _Pages) -> None:
-    if streams.is_terminal(1):
+    if streams.is_colourful(1):
         from stash_cli.tables import print_entries
 
         print_entries(pages)
         return
-    head = render.LONG_HEAD + "\n"
+    head, terminal = render.LONG_HEAD + "\n", streams.is_terminal(1)
     for page in pages.pages():
-        streams.emit(head + "".join([render.long_line(row) + "\n" for row in page]))
+        streams.emit(head + "".join([render.long_line(row, terminal=terminal) + "\n" for row in page]))
         head = ""
 
 

@@ -140,10 +140,10 @@ def long_row(row: dict[str, Any]) -> tuple[str, str, str]:
     return format_size(row["size"]), format_duration(row["ttl_ms"]), format_duration(age)
 
 
-def long_line(row: dict[str, Any]) -> str:
+def long_line(row: dict[str, Any], *, terminal: bool) -> str:
     """An entry as one line; the key comes last, for it may be long."""
     size, left, age = long_row(row)
-    return f"{size:>10}  {left:>7}  {age:>7}  {row['key']}"
+    return f"{size:>10}  {left:>7}  {age:>7}  {printable(row['key']) if terminal else row['key']}"
 
 
 def printable(text: str) -> str:

@@ -37,6 +37,11 @@ def is_terminal(descriptor: int) -> bool:
         return False
 
 
+def is_colourful(descriptor: int) -> bool:
+    """Whether colours and tables are welcome: a person is there, and has not asked for plain text."""
+    return is_terminal(descriptor) and not os.environ.get("NO_COLOR")
+
+
 def refuse_terminal(instead: str) -> None:
     """Never wait for a person to type a value.
 

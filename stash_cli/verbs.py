@@ -88,8 +88,8 @@ HOT_VERBS = (
         hot=True,
         arguments=(Argument("keys", "key", "Keys of entries.", "keys", many=True, metavar="KEY"),),
         options=(
-            Option("--prefix", "prefix", "All entries whose key starts with this.", "prefix"),
-            Option("--tag", "tag", "All entries with this tag.", "tag"),
+            Option("--prefix", "prefix", "All entries whose key starts with this."),
+            Option("--tag", "tag", "All entries with this tag."),
             Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only with --prefix or --tag."),
         ),
         more="If there was none, the exit status is 3.",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from stash_cli import completion as completions
 from stash_cli import render, streams
 from stash_cli.call import Call
+from stash_cli.completion import SHELLS
 from stash_protocol.address import config_path
 
 
@@ -31,5 +31,5 @@ def path(call: Call) -> None:
 
 def completion(call: Call) -> None:
     """`stash completion`."""
-    script = completions.SHELLS[call.get("shell")]()
+    script = SHELLS[call.get("shell")]()
     call.print(script.rstrip("\n"), lambda: render.members_of({"shell": call.get("shell"), "script": script}))

@@ -61,7 +61,7 @@ def doctor(call: Call) -> int:
 
 def _coloured(verdict: str) -> str:
     shown = f"{verdict:<4}"
-    if not streams.is_terminal(1) or "NO_COLOR" in os.environ:
+    if not streams.is_colourful(1):
         return shown
     return f"\033[{ {'ok': 32, 'warn': 33, 'fail': 31}[verdict] }m{shown}\033[0m"
 

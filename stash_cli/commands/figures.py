@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,16 +30,12 @@ def stats(call: Call) -> None:
         call.print(text.rstrip("\n"), lambda: render.members_of({"prometheus": text}))
     elif call.as_json:
         streams.emit(render.dump(reply) + "\n")
-    elif _coloured():
+    elif streams.is_colourful(1):
         from rich.console import Console
 
         Console(highlight=False).print(_shown(reply, []))
     else:
         streams.emit(_plain(_summary(reply), _requests(reply)))
-
-
-def _coloured() -> bool:
-    return streams.is_terminal(1) and "NO_COLOR" not in os.environ
 
 
 def _summary(reply: dict[str, Any]) -> list[tuple[str, str]]:
@@ -98,7 +93,7 @@ def top(call: Call) -> None:
     if call.as_json:
         streams.emit(render.dump({"status": status, "stats": now}) + "\n")
         return
-    if not _coloured():
+    if not streams.is_colourful(1):
         streams.emit(_plain([*_health(status), *_summary(now)], _requests(now)))
         return
     from rich.live import Live

@@ -29,9 +29,10 @@ def export(call: Call) -> None:
     """`stash export`."""
     path: str = call.get("file", "-")
     connection = call.connect()
-    total = connection.call("status")[0]["entries"] if streams.is_terminal(2) else 0
+    watched = streams.is_colourful(2) and not (path == "-" and streams.is_terminal(1))
+    total = connection.call("status")[0]["entries"] if watched else 0
     count = 0
-    with _output(path) as write, progress("export", total) as bar:
+    with _output(path) as write, progress("export", total, shown=watched) as bar:
         for rows in pages(call, call.get("prefix", "")):
             for row, value, tags in rows:
                 write(portable.line_of(row, value, tags))
@@ -81,7 +82,7 @@ def import_(call: Call) -> None:
     connection = call.connect()
     default_ttl = connection.welcome()["default_ttl_ms"]
     done = {"imported": 0, "skipped": 0, "clamped": 0}
-    with _input(path) as file, progress("import", streams.size_of(file.fileno())) as bar:
+    with _input(path) as file, progress("import", streams.size_of(file.fileno()), shown=streams.is_colourful(2)) as bar:
         for first, rows, size in _batches(file, default_ttl):
             connection.renew()
             payload: bytes = msgpack.packb(rows)
@@ -128,16 +129,16 @@ def _batches(file: IO[bytes], default_ttl: int) -> Iterator[tuple[int, list[Any]
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Bar]:
-    """A progress bar on stderr, if that is a terminal."""
-    if not streams.is_terminal(2) or streams.is_terminal(1) or "NO_COLOR" in os.environ:
+def progress(title: str, total: int, *, shown: bool) -> Iterator[Bar]:
+    """A progress bar on stderr; or what takes its place where nobody would see it."""
+    if not shown:
         yield _NoBar()
         return
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(file=sys.stderr), transient=True) as shown:
-        yield _RichBar(shown, shown.add_task(title, total=total or None))
+    with Progress(console=Console(file=sys.stderr), transient=True) as bars:
+        yield _RichBar(bars, bars.add_task(title, total=total or None))
 
 
 class _NoBar:

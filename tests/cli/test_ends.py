@@ -1,0 +1,198 @@
+"""Terminals, pipes that close, Ctrl-C, and what should not go wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 30  # seconds
+
+
+class Person:
+    """Somebody at a terminal who types a command."""
+
+    def __init__(self, stash, *words: str, **environment: str) -> None:
+        self._own, terminal = pty.openpty()
+        self.seen = b""
+        self.process = subprocess.Popen(
+            stash.line(*words),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={**stash.environment, "TERM": "xterm", **environment},
+            start_new_session=True,
+        )
+        os.close(terminal)
+
+    def wait_for(self, text: bytes) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < deadline, self.seen
+            assert self._look(), self.seen
+
+    def type(self, text: bytes) -> None:
+        os.write(self._own, text)
+
+    def end(self) -> tuple[int, bytes]:
+        """The exit status, and all that was seen."""
+        while self._look():
+            pass
+        os.close(self._own)
+        return self.process.wait(PATIENCE), self.seen.replace(b"\r\n", b"\n")
+
+    def _look(self) -> bool:
+        ready, _, _ = select.select([self._own], [], [], PATIENCE)
+        assert ready, self.seen
+        try:
+            part = os.read(self._own, 65_536)
+        except OSError:  # Linux: the last process that had the terminal is gone
+            part = b""
+        self.seen += part
+        return bool(part)
+
+
+def test_a_value_gets_a_newline_on_a_terminal_only(stash) -> None:
+    stash.ok("set", "shown", "v")
+    assert Person(stash, "get", "shown").end() == (0, b"v\n")
+    stash.ok("set", "shown", "v\n")
+    assert Person(stash, "get", "shown").end() == (0, b"v\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["set"], ["set", "k"], ["set", "k", "-"], ["update", "k"], ["append", "k"], ["batch"], ["import", "-"]]
+)
+def test_no_verb_waits_for_a_person_to_type_a_value(stash, words) -> None:
+    status, seen = Person(stash, *words).end()
+    assert status == 2
+    assert seen.startswith(b"stash: no value was given, and stdin is a terminal; ")
+
+
+def test_forget_asks_a_person_before_it_forgets_many(own) -> None:
+    for answer, status in ((b"n\n", 2), (b"\n", 2), (b"y\n", 0)):
+        own.ok("set", "a/1", "v")
+        person = Person(own, "forget", "--prefix", "a/")
+        person.wait_for(b"[y/N] ")
+        person.type(answer)
+        assert person.end()[0] == status
+        assert own("exists", "a/1").returncode == (0 if status else 3)
+    own.ok("set", "a/1", "v")
+    assert Person(own, "forget", "--prefix", "a/", "--yes").end() == (0, b"1\n")
+
+
+def test_tables_are_for_terminals_and_keys_cannot_move_the_cursor(own) -> None:
+    own.ok("set", "evil\x1b[2J\n", "v")
+    assert b"evil\\x1b[2J\\n" in Person(own, "list").end()[1]
+    assert b"evil\x1b[2J\n" in own.ok("list")
+    status, seen = Person(own, "list", "-l").end()
+    assert (status, b"\x1b[1m" in seen, b"\x1b[2J" in seen) == (0, True, False)
+    assert b"\x1b" not in Person(own, "list", "-l", NO_COLOR="1").end()[1]
+
+
+@pytest.mark.parametrize("words", [["stats"], ["doctor"], ["status"], ["--help"]])
+def test_no_color_means_plain_text(own, words) -> None:
+    own.ok("set", "k", "v")
+    status, seen = Person(own, *words, NO_COLOR="1").end()
+    assert (status, b"\x1b" in seen) == (0, False)
+
+
+def test_top_shows_figures_until_ctrl_c(own) -> None:
+    person = Person(own, "top", "--interval", "50ms")
+    person.wait_for(b"PER S")
+    person.process.send_signal(signal.SIGINT)
+    status, seen = person.end()
+    assert status == -signal.SIGINT
+    assert seen.endswith(b"\x1b[?25h") or b"\x1b[?1049l" in seen, "the terminal is as it was"
+    assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize("words", [["get", "never", "--wait", "60s"], ["watch"], ["batch"]], ids=" ".join)
+def test_ctrl_c_ends_quietly(stash, words) -> None:
+    stash.ok("ping")
+    process = subprocess.Popen(
+        stash.line("-v", *words),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=stash.environment,
+    )
+    connections = Path(f"/proc/{process.pid}/fd")
+    deadline = time.monotonic() + PATIENCE
+    wanted = "pipe" if words == ["batch"] else "socket"
+    while words != ["batch"] and not _has_socket(connections):
+        assert time.monotonic() < deadline, wanted
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (-signal.SIGINT, b"", b"")
+
+
+def _has_socket(directory: Path) -> bool:
+    try:
+        return any("socket:" in os.readlink(entry) for entry in directory.iterdir())
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "words", [["get", "big"], ["list"], ["export"], ["--help"], ["get", "big", "--json"]], ids=" ".join
+)
+def test_a_reader_that_leaves_is_no_error(stash, words) -> None:
+    stash.ok("set", "big", stdin=b"x" * 1_000_000)
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.Popen(stash.line(*words), stdout=writing, stderr=subprocess.PIPE, env=stash.environment)
+    os.close(writing)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert err == b""
+    assert process.returncode in (-signal.SIGPIPE, 1)
+
+
+def test_a_full_disk_behind_stdout_is_said(stash) -> None:
+    stash.ok("set", "k", "v")
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(stash.line("get", "k"), stdout=full, stderr=subprocess.PIPE, env=stash.environment)
+    assert process.returncode == 1
+    assert b"No space left" in process.stderr
+    assert b"Traceback" not in process.stderr
+
+
+def test_what_should_not_go_wrong_is_logged_and_not_shown(own) -> None:
+    own.ok("ping")
+    breaking = (
+        "from stash_cli import hot; hot.ttl = lambda call: 1 / 0; import sys; from stash_cli.main import main; main()"
+    )
+    done = subprocess.run([*own.line()[:3], breaking, "ttl", "k", "--json"], capture_output=True, env=own.environment)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"], done.stderr) == (1, "internal", b"")
+    log = Path(error["message"].rpartition(" ")[2])
+    assert "ZeroDivisionError" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_stdin_that_is_closed_is_said(stash) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *stash.line("set", "k")], capture_output=True, env=stash.environment
+    )
+    assert done.returncode == 2
+    assert b"stdin" in done.stderr
+
+
+def test_a_daemon_that_dies_in_the_middle_is_unreachable(own) -> None:
+    own.ok("ping")
+    process = subprocess.Popen(
+        own.line("get", "never", "--wait", "60s"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=own.environment
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not _has_socket(Path(f"/proc/{process.pid}/fd")):
+        assert time.monotonic() < deadline
+    os.kill(own.json("status")["pid"], signal.SIGKILL)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 5
+    assert err.startswith(b"stash: the daemon at ")

@@ -1,0 +1,163 @@
+"""The table of verbs, held against the operations and settings it stands for."""
+
+from __future__ import annotations
+
+import importlib
+
+import msgspec.inspect
+import pytest
+
+from stash_cli import hot
+from stash_cli.commands.batch import MAX_ATOMIC
+from stash_cli.options import GLOBAL_OPTIONS, Argument, Option, Verb, read
+from stash_cli.verbs import HOT_VERBS, SERVE_OPTIONS, VERBS
+from stash_daemon.settings import LOCAL_TIER, SETTINGS
+from stash_protocol import operations
+from stash_protocol.errors import BadRequest, StashError
+from stash_protocol.operations import OPERATIONS
+
+FIELDS = {
+    row.name: {field.encode_name: field for field in msgspec.inspect.type_info(row.request).fields}
+    for row in OPERATIONS.values()
+}
+ENTERED_OTHERWISE = {  # fields no option is for, and why
+    "id": "chosen by the connection",
+    "timeout_ms": "--timeout",
+    "type": "from the value and --json-value",
+    "report": "--dry-run and --archive ask for it",
+    "limit": "of a page; --limit counts all pages",
+    "cursor": "export walks all pages; list has --cursor",
+}
+BY_OTHER_MEANS = {"hello", "cancel", "batch", "clear", "stop", "ready"}  # operations whose fields no verb shows
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.op], ids=lambda verb: verb.name)
+def test_every_option_that_goes_on_the_wire_is_a_field_of_the_operation(verb: Verb) -> None:
+    for row in verb.rows:
+        if row.wire:
+            assert row.wire in FIELDS[verb.op], row.label
+            assert row.wire.endswith("_ms") == (row.kind == "duration"), row.label
+
+
+def test_every_field_of_every_operation_can_be_typed() -> None:
+    for op, fields in FIELDS.items():
+        if op not in BY_OTHER_MEANS:
+            typed = {row.wire for verb in VERBS if verb.op == op for row in verb.rows}
+            assert set(fields) - typed - set(ENTERED_OTHERWISE) == set(), op
+
+
+def test_serve_takes_every_setting() -> None:
+    flags = {option.name for option in SERVE_OPTIONS} | {"socket"}
+    assert flags - {"env_file"} == set(SETTINGS) | set(LOCAL_TIER)
+    for option in SERVE_OPTIONS:
+        if option.choices:
+            assert sorted(option.choices) == sorted(SETTINGS[option.name].choices), option.label
+
+
+def test_every_verb_has_somebody_who_carries_it_out() -> None:
+    for verb in VERBS:
+        module, _, name = verb.run.partition(":")
+        assert callable(getattr(importlib.import_module(f"stash_cli.{module}"), name))
+    assert {verb.run.partition(":")[0] for verb in HOT_VERBS} == {"hot"}
+    assert all(verb.hot == (verb in HOT_VERBS) for verb in VERBS)
+
+
+def test_no_flag_means_two_things_in_one_verb() -> None:
+    for verb in VERBS:
+        flags = [flag for option in (*GLOBAL_OPTIONS, *verb.options) for flag in option.flags]
+        names = [row.name for row in (*verb.rows, *GLOBAL_OPTIONS)]
+        assert len(flags) == len(set(flags)), verb.name
+        assert len(names) == len(set(names)), verb.name
+
+
+def test_every_verb_of_the_contract_is_there() -> None:
+    assert [verb.name for verb in VERBS] == [
+        "set",
+        "get",
+        "update",
+        "extend",
+        "forget",
+        "ttl",
+        "exists",
+        "list",
+        "incr",
+        "append",
+        "batch",
+        "watch",
+        "prune",
+        "export",
+        "import",
+        "serve",
+        "status",
+        "ping",
+        "ready",
+        "stop",
+        "stats",
+        "top",
+        "doctor",
+        "key create",
+        "key list",
+        "key rotate",
+        "key revoke",
+        "config show",
+        "config path",
+        "completion",
+    ]
+
+
+def test_limits_the_light_modules_repeat_are_those_of_the_protocol() -> None:
+    assert (hot.MAX_FORGET_KEYS, hot.MAX_PAGE) == (operations.MAX_FORGET_KEYS, operations.MAX_PAGE)
+    assert MAX_ATOMIC == operations.MAX_BATCH
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("duration", "1h30m", 5_400_000),
+        ("duration", "250ms", 250),
+        ("count", "0", 0),
+        ("number", "1", 1),
+        ("integer", "-9223372036854775808", -(2**63)),
+        ("integer", "+5", 5),
+        ("size", "16M", 16 << 20),
+        ("prefix", "", ""),
+        ("tag", "ü", "ü"),
+        ("text", "", ""),
+    ],
+)
+def test_what_is_typed_is_read(kind: str, text: str, value: object) -> None:
+    assert read(Argument("x", kind, ""), text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("duration", "0"),
+        ("duration", "-1s"),
+        ("duration", "1x"),
+        ("duration", "NaN"),
+        ("count", "-1"),
+        ("number", "0"),
+        ("integer", "9223372036854775808"),
+        ("integer", "1_000"),
+        ("integer", "１"),
+        ("integer", "9" * 5000),
+        ("integer", ""),
+        ("key", ""),
+        ("key", "x" * 2049),
+        ("prefix", "x" * 2049),
+        ("tag", ""),
+        ("tag", "x" * 129),
+        ("size", "12X"),
+        ("choice", "other"),
+    ],
+)
+def test_what_cannot_be_read_names_the_option(kind: str, text: str) -> None:
+    with pytest.raises(BadRequest, match=r"^--given: "):
+        read(Option("--given", kind, "", choices=("one",)), text)
+
+
+def test_the_exit_statuses_of_the_help_are_those_of_the_errors() -> None:
+    from stash_cli.help import EXIT_STATUSES
+
+    assert {status for status, _ in EXIT_STATUSES} == {0, *(error.exit_status for error in StashError.__subclasses__())}
