@@ -1,4 +1,4 @@
-// A stash client from protocol/PROTOCOL.md alone, no packages:   node client.mjs OP '{"field": …}' < payload
+// A stash client that needs no more than protocol/PROTOCOL.md, no packages:   node client.mjs OP '{"field": …}' < payload
 // The payload of the reply goes to stdout, its envelope to stderr; the socket is $STASH_SOCKET or $STASH_HOME's.
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
