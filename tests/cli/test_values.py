@@ -171,3 +171,14 @@ def test_list_goes_on_where_it_ended(own) -> None:
         cursor = page["cursor"]
     assert seen == sorted(f"k{n:04}" for n in range(1234))
     assert len(own.ok("list", "--limit", "1100").splitlines()) == 1100
+
+
+def test_a_file_too_large_is_refused_by_its_length_alone(own, tmp_path) -> None:
+    own.ok("ping", STASH_MAX_PAYLOAD_BYTES="1M")
+    path = tmp_path / "large"
+    path.write_bytes(b"x" * 5_000_000)
+    with path.open("rb") as file:
+        done = subprocess.run(own.line("set", "k"), stdin=file, capture_output=True, env=own.environment, timeout=30)
+        assert file.tell() < 2_000_000, "it was read to the end"
+    assert done.returncode == 8
+    assert b"5,000,000" in done.stderr or b"4.8 MiB" in done.stderr
