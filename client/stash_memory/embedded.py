@@ -255,7 +255,6 @@ class EmbeddedTransport:
             more = self._in_turn(self._engine.store.tidy) or more
             if not more:
                 break
-        self._engine.store.checkpoint(truncate=True)
 
 
 class EmbeddedSubscription:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from stash_memory import Stash, Unreachable
+from stash_memory import Stash, Timeout, Unreachable
 
 PROGRAM = """
 import sys
@@ -94,6 +95,18 @@ def test_many_who_start_at_the_same_time_share_one_daemon(fresh: Path) -> None:
     assert sorted(map(int, numbers)) == list(range(1, 9))
     assert len(set(pids)) == 1
     assert daemons(fresh) == [int(pids[0])]
+    assert "belongs to" not in (fresh / "daemon.err").read_text()  # nor was another one started, to be turned away
+
+
+def test_while_one_starts_a_daemon_nobody_starts_a_second(fresh: Path) -> None:
+    starting = os.open(fresh / "autostart.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        with Stash(timeout=0.1) as stash, pytest.raises(Timeout, match="being started"):
+            stash.ping()
+        assert daemons(fresh) == []
+    finally:
+        os.close(starting)
 
 
 def test_the_daemon_outlives_who_started_it_and_is_private(fresh: Path) -> None:
@@ -152,6 +165,7 @@ def test_a_stash_goes_on_after_its_daemon_was_stopped(fresh: Path) -> None:
 def test_a_write_goes_on_after_its_daemon_was_killed(fresh: Path) -> None:
     with Stash() as stash:
         assert stash.incr("n") == 1
-        os.kill(stash.status().pid, signal.SIGKILL)
-        wait_until_none(fresh)
+        pid = stash.status().pid
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)  # its sockets are closed only when all of it is gone
         assert stash.incr("n") == 2

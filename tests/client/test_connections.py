@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -92,10 +93,12 @@ def test_a_refused_hello_is_heard_before_a_large_value_is_sent(mode: str) -> Non
 def test_a_timeout_closes_the_socket_so_that_the_late_reply_reaches_nobody() -> None:
     def slow(client: Conversation) -> None:
         client.welcome()
+        client.value(client.request(), b"connected")
         client.request()
         assert client.gone()
 
     with ScriptedPeer(slow, answering(b"second")) as peer, Stash(socket=peer.socket) as stash:
+        stash.get("k")
         with pytest.raises(Timeout):
             stash.get("first", timeout=0.01)
         assert stash.get("second") == "second"
@@ -104,14 +107,17 @@ def test_a_timeout_closes_the_socket_so_that_the_late_reply_reaches_nobody() -> 
 def test_after_a_timeout_a_late_reply_is_dropped_and_the_connection_goes_on() -> None:
     def slow(client: Conversation) -> None:
         client.welcome()
+        client.value(client.request(), b"connected")
         first, second = client.request(), client.request()
         client.value(first, b"late")
         client.value(second, b"second")
 
     with ScriptedPeer(slow) as peer, opened("async", socket=peer.socket) as stash:
+        stash.get("k")
         with pytest.raises(Timeout):
             stash.get("first", timeout=0.01)
         assert stash.get("second") == "second"
+        assert stash.inner._transport._connection._pending == {}
 
 
 def test_an_interrupt_in_mid_reply_closes_the_socket() -> None:
@@ -139,8 +145,8 @@ def test_an_interrupt_in_mid_reply_closes_the_socket() -> None:
 
 
 def test_a_cancelled_call_never_hands_its_reply_to_another() -> None:
-    async def use(socket: Any) -> None:
-        async with AsyncStash(socket=socket) as stash:
+    async def use(path: Any) -> None:
+        async with AsyncStash(socket=path) as stash:
             first = asyncio.create_task(stash.get("first"))
             second = asyncio.create_task(stash.get("second"))
             assert await asyncio.to_thread(asked.wait, 10)
@@ -174,8 +180,8 @@ def test_a_cancelled_wait_is_cancelled_at_the_daemon_too() -> None:
         cancel = client.request()
         assert (cancel["op"], cancel["target"]) == ("cancel", waiting["id"])
 
-    async def use(socket: Any) -> None:
-        async with AsyncStash(socket=socket) as stash:
+    async def use(path: Any) -> None:
+        async with AsyncStash(socket=path) as stash:
             waiting = asyncio.create_task(stash.get("k", wait=60))
             assert await asyncio.to_thread(asked.wait, 10)
             waiting.cancel()
@@ -185,6 +191,28 @@ def test_a_cancelled_wait_is_cancelled_at_the_daemon_too() -> None:
     asked = threading.Event()
     with ScriptedPeer(script) as peer:
         asyncio.run(use(peer.socket))
+
+
+@both
+def test_a_pipeline_never_sends_more_than_fits_while_values_are_on_their_way(mode: str) -> None:
+    def slow(client: Conversation) -> None:
+        """Reads nothing more until a value was taken, as a daemon does that bounds what it holds."""
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.welcome()
+        for _ in range(64):
+            request = client.request()
+            if request["op"] == "get":
+                client.value(request, bytes(2 << 20))
+            else:
+                client.reply(request, ENTRY)
+
+    with ScriptedPeer(slow) as peer, opened(mode, socket=peer.socket) as stash:
+        pipeline = stash.pipeline()
+        for _ in range(4):
+            pipeline.get("k")
+        for number in range(60):
+            pipeline.set(f"k{number}", bytes(4050))
+        assert len(pipeline.run(timeout=5)) == 64
 
 
 def test_replies_may_come_in_any_order() -> None:
@@ -288,8 +316,8 @@ def test_a_write_that_never_left_is_sent_over_a_new_connection() -> None:
 
 
 def test_a_connection_that_was_lost_meanwhile_is_replaced() -> None:
-    async def use(socket: Any) -> None:
-        async with AsyncStash(socket=socket) as stash:
+    async def use(path: Any) -> None:
+        async with AsyncStash(socket=path) as stash:
             await stash.get("k")
             connection = stash._transport._connection  # type: ignore[attr-defined]
             async with asyncio.timeout(10):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import socket
 import tempfile
@@ -113,7 +112,7 @@ class ScriptedPeer:
         try:
             for script in self._scripts:
                 sock, _ = self._listener.accept()
-                with sock, contextlib.suppress(Gone):
+                with sock:
                     script(Conversation(sock))
         except BaseException as problem:  # noqa: BLE001  # raised again where the test can see it
             self._problem = problem
