@@ -1,0 +1,244 @@
+"""The same behaviour for many entries at once, for waiting and watching, whichever way."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from stash_memory import (
+    BadRequest,
+    NotFound,
+    Portable,
+    Stash,
+    Timeout,
+    TooLarge,
+)
+from stash_protocol import operations
+
+DAY = 86_400
+
+
+# ── many at once ──
+
+
+def test_a_batch_is_all_or_nothing(stash: Any) -> None:
+    with stash.batch() as batch:
+        batch.set("a", {"x": 1}).incr("n", 3).get("a").append("l", 1).exists("zz").ttl("a")
+        batch.update("a", "new").extend("a", 60).forget("n")
+    entry, number, value, length, exists, ttl, updated, remaining, forgotten = batch.results
+    assert (entry.key, number, value, length, exists) == ("a", 3, {"x": 1}, 1, False)
+    assert ttl > 0
+    assert updated.version > entry.version
+    assert remaining.ttl > ttl
+    assert forgotten == 1
+
+    with pytest.raises(NotFound, match="operation 2 of 3"):
+        stash.batch().set("b", "v").get("absent").set("c", "v").run()
+    assert not stash.exists("b")
+    assert stash.batch().run() == []
+
+
+def test_a_block_that_fails_sends_no_batch(stash: Any) -> None:
+    def fail() -> None:
+        with stash.batch() as batch:
+            batch.set("k", "v")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not stash.exists("k")
+
+
+def test_a_batch_has_a_thousand_operations_at_most(stash: Any) -> None:
+    batch = stash.batch()
+    for number in range(1001):
+        batch.set(f"k{number}", "v")
+    with pytest.raises(BadRequest, match="1,000"):
+        batch.run()
+
+
+def test_a_pipeline_answers_each_on_its_own_and_in_order(stash: Any) -> None:
+    stash.set("text", "x")
+    results = stash.pipeline().set("a", 1).get("absent", "default").incr("text").ttl("absent").get("a").run()
+    assert results[0].key == "a"
+    assert results[1] == "default"
+    assert isinstance(results[2], BadRequest)
+    assert isinstance(results[3], NotFound)
+    assert results[4] == 1
+
+
+def test_a_pipeline_of_large_values_both_ways_comes_through(stash: Any) -> None:
+    value = bytes(range(256)) * 4096
+    pipeline = stash.pipeline()
+    for number in range(12):
+        pipeline.set(f"k{number % 3}", value).get(f"k{number % 3}").set("small", number).get("small")
+    results = pipeline.run()
+    assert results[1::4] == [value] * 12
+    assert results[3::4] == list(range(12))
+
+
+def test_a_large_value_comes_through(stash: Any) -> None:
+    value = bytes(range(256)) * 20_000
+    stash.set("k", value)
+    assert stash.get("k") == value
+
+
+def test_a_value_beyond_the_tier_is_refused_and_the_stash_stays_usable(stash: Any) -> None:
+    with pytest.raises(TooLarge, match=r"8\.0 MiB"):
+        stash.set("k", bytes(9 << 20))
+    assert stash.get("k") is None
+    stash.set("k", bytes(8 << 20))
+    with pytest.raises(TooLarge):
+        stash.update("k", bytes((8 << 20) + 1))
+    assert stash.entry("k").size == 8 << 20
+
+
+@pytest.mark.parametrize("ttl", ["366d", dt.timedelta(days=400)])
+def test_a_ttl_beyond_the_tier_is_refused(stash: Any, ttl: Any) -> None:
+    with pytest.raises(BadRequest, match="365d"):
+        stash.set("k", "v", ttl=ttl)
+    assert not stash.exists("k")
+
+
+def test_export_and_import_carry_everything(stash: Any) -> None:
+    stash.set("a/text", "x", ttl=60, tags=["t", "u"])
+    stash.set("a/bytes", b"\xff", ttl=60)
+    stash.set("b", 1)
+    exported = list(stash.export("a/"))
+    assert [(entry.key, entry.value, entry.tags) for entry in exported] == [
+        ("a/bytes", b"\xff", []),
+        ("a/text", "x", ["t", "u"]),
+    ]
+    assert stash.import_(exported).skipped == 2
+    stash.clear(prefix="a/")
+    rows = [*exported, Portable("mine", "text", b"hi", 60.0), Portable("long", "json", b"1", 9e8), *exported[:1]]
+    done = stash.import_(rows)
+    assert (done.imported, done.skipped, done.clamped) == (4, 1, 1)
+    assert stash.get("mine") == "hi"
+    assert [entry.key for entry in stash.list("a/", tag="u")] == ["a/text"]
+    assert stash.import_(exported, replace=True).imported == 2
+
+
+def test_an_import_of_many_goes_page_by_page(stash: Any) -> None:
+    rows = [Portable(f"k{number}", "bytes", bytes(2000), 60.0) for number in range(1500)]
+    assert stash.import_(iter(rows)).imported == 1500
+    assert len(list(stash.export())) == 1500
+
+
+def test_prune_keeps_the_newest_and_reports(stash: Any) -> None:
+    for key in "abc":
+        stash.set(key, "vv")
+    dry = stash.prune(keep_newest=1, dry_run=True, report=True)
+    assert (dry.pruned, dry.bytes, sorted(dry.keys)) == (2, 4, ["a", "b"])
+    assert stash.prune(keep_newest=1, prefix="x").pruned == 0
+    assert stash.prune(older_than="1h").pruned == 0
+    assert stash.prune(keep_newest=1).keys == []
+    assert [entry.key for entry in stash.list()] == ["c"]
+
+
+# ── waiting and watching ──
+
+
+def test_a_wait_that_runs_out_is_a_timeout(stash: Any) -> None:
+    with pytest.raises(Timeout):
+        stash.get("k", wait=0.05)
+    stash.set("k", "v")
+    assert stash.get("k", wait=30) == "v"
+
+
+def test_a_wait_holds_up_no_other_call_and_ends_when_the_key_is_set(stash: Any) -> None:
+    if isinstance(stash, Stash):
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(stash.get, "k", wait=20)
+            stash.set("other", "v")
+            stash.set("k", "there")
+            assert waiting.result(20) == "there"
+        return
+
+    async def both() -> Any:
+        waiting = asyncio.create_task(stash.inner.get("k", wait=20))
+        await stash.inner.set("other", "v")
+        await stash.inner.set("k", "there")
+        return await waiting
+
+    assert stash.settle(both()) == "there"
+
+
+def test_calls_at_the_same_time_all_get_their_own_answer(stash: Any) -> None:
+    if isinstance(stash, Stash):
+        with ThreadPoolExecutor(12) as threads:
+            found = list(threads.map(lambda number: [stash.incr("n"), stash.get("absent", number)], range(200)))
+    else:
+
+        async def all_of_them() -> Any:
+            calls = (
+                call for number in range(200) for call in (stash.inner.incr("n"), stash.inner.get("absent", number))
+            )
+            return await asyncio.gather(*calls)
+
+        flat = stash.settle(all_of_them())
+        found = [flat[place : place + 2] for place in range(0, 400, 2)]
+    assert sorted(number for number, _ in found) == list(range(1, 201))
+    assert [default for _, default in found] == list(range(200))
+
+
+def test_a_watch_tells_of_every_change_under_its_prefix(stash: Any) -> None:
+    with stash.watch("a/") as watch:
+        stash.set("b", "v")
+        entry = stash.set("a/1", "v", ttl=60)
+        stash.update("a/1", "w")
+        stash.extend("a/1", 60)
+        stash.forget("a/1")
+        stash.set("a/2", "v", ttl=0.05)
+        seen = [watch.next(10) for _ in range(6)]
+        assert [(event.event, event.key) for event in seen] == [
+            ("set", "a/1"),
+            ("update", "a/1"),
+            ("extend", "a/1"),
+            ("forget", "a/1"),
+            ("set", "a/2"),
+            ("expire", "a/2"),
+        ]
+        assert (seen[0].version, seen[0].expires_at) == (entry.version, entry.expires_at)
+        assert watch.next(0.01) is None
+    assert watch.next() is None
+
+
+# ── the daemon, or what stands for it ──
+
+
+def test_it_says_how_it_is(stash: Any) -> None:
+    stash.set("k", "vv")
+    stash.ping()
+    stash.ready()
+    status = stash.status()
+    assert (status.status, status.entries, status.bytes) == ("ok", 1, 2)
+    stats = stash.stats()
+    assert (stats.entries, stats.bytes) == (1, 2)
+    assert isinstance(stats, operations.Stats)
+    assert "stash_" in stash.prometheus()
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), 1e12])
+def test_a_timeout_that_cannot_be_is_refused(stash: Any, timeout: float) -> None:
+    with pytest.raises(BadRequest):
+        stash.get("k", timeout=timeout)
+
+
+def test_after_close_every_call_is_refused(stash: Any) -> None:
+    stash.set("k", "v")
+    stash.close()
+    stash.close()
+    calls: list[Callable[[], Any]] = [
+        lambda: stash.get("k"),
+        lambda: stash.watch(""),
+        lambda: stash.pipeline().get("k").run(),
+    ]
+    for call in calls:
+        with pytest.raises(BadRequest, match="closed"):
+            call()
