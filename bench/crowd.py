@@ -1,36 +1,37 @@
 """One client of many: ``python -m bench.crowd STASH_SOCKET REDIS_SOCKET``.
 
-Reads ``CONTENDER get|set SECONDS`` on stdin, works so long, prints its replies a second, and goes on to the next line.
+Reads ``CONTENDER get|set START END`` on stdin, works from one moment to the other, prints how many replies it got, and
+goes on to the next line. All clients are told the same moments: rates of times that do not overlap must not be added.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable
-from time import perf_counter
 
 from bench.contenders import redis_client
 from bench.setting import TTL, VALUE, some_keys
 from stash_memory import Stash
 
-CHUNK = 16  # calls between two looks at the clock
+KEYS = 64
 
 
-def work(operation: Callable[[str], object], seconds: float, keys: list[str]) -> float:
-    """Calls a second, for so many seconds."""
-    started = perf_counter()
-    done = 0
-    while (taken := perf_counter() - started) < seconds:
-        for name in keys[:CHUNK]:
-            operation(name)
-        done += CHUNK
-    return done / taken
+def work(operation: Callable[[str], object], start: float, end: float, keys: list[str]) -> int:
+    """The calls that are answered between two moments of the clock that all processes share."""
+    time.sleep(max(0.0, start - time.monotonic()))
+    for done, name in enumerate(itertools.cycle(keys)):
+        if time.monotonic() >= end:
+            return done
+        operation(name)
+    raise AssertionError("a cycle has no end")
 
 
 def main(stash_socket: str, redis_socket: str) -> None:
     """Serve the commands until there are no more."""
-    keys = some_keys(CHUNK, 1_000, seed=os.getpid())
+    keys = some_keys(KEYS, 1_000, seed=os.getpid())
     stash = Stash(socket=stash_socket)
     operations: dict[str, Callable[[str], object]] = {
         "stash get": stash.get,
@@ -42,8 +43,8 @@ def main(stash_socket: str, redis_socket: str) -> None:
         operations["redis set"] = lambda name: redis.set(name, VALUE, ex=TTL)
     print("ready", flush=True)
     for line in sys.stdin:
-        name, _, seconds = line.strip().rpartition(" ")
-        print(work(operations[name], float(seconds), keys), flush=True)
+        name, start, end = line.strip().rsplit(" ", 2)
+        print(work(operations[name], float(start), float(end), keys), flush=True)
 
 
 if __name__ == "__main__":

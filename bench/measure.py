@@ -23,7 +23,7 @@ class Figure:
 
     Attributes:
         ours, theirs: in ``unit``; theirs is None where nobody can do it, or where stash is held against a number.
-        ratio: the median of the repeats' own ratios, which is not quite that of the two medians.
+        ratio: of the two medians.
         at_most, at_least: the bound of the ratio where there is one, else of ours; neither: for information.
     """
 
@@ -127,7 +127,7 @@ def compare(
     """A figure from one value per repeat of each side."""
     if not theirs:
         return Figure(name=name, unit=unit, ours=median(ours), against=against, at_most=at_most, at_least=at_least)
-    ratio = median(mine / other for mine, other in zip(ours, theirs, strict=True))
+    ratio = median(ours) / median(theirs)
     return Figure(
         name=name, unit=unit, ours=median(ours), against=against, theirs=median(theirs), ratio=ratio, at_most=at_most,
         at_least=at_least,

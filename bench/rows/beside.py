@@ -22,11 +22,11 @@ CHUNK = 20  # gets between two looks whether a prune has ended
 @row("beside", "get while a scan over 100,000 entries, an export or a prune runs")
 def beside(bench: Bench) -> Iterator[Figure]:
     """The same gets, quiet and with another client that keeps the daemon busy, in turns."""
-    count = bench.size(100_000, 20_000)
+    count = bench.size(100_000, 10_000)
     bench.fewer("beside", 100_000, count, "entries")
     with bench.stash(STAYING) as (daemon, stash):
         fill(stash, range(count), prefix=DYING)
-        keys = some_keys(bench.size(4_000, 1_000), STAYING)
+        keys = some_keys(bench.size(4_000, 800), STAYING)
         for work in ("list", "export"):
             with _busy(daemon, work) as other:
                 quiet, busy = _in_turns(stash, keys, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -18,6 +19,7 @@ from stash_memory.collect import Collector
 ENTRIES = 1_000
 IN_FLIGHT = 64
 CLIENTS = 16
+NOTICE = 0.1  # seconds from the command to the start, for all to be there
 LARGE = KIB * KIB
 LARGE_ENTRIES = 8
 AGAINST = "redis-py"
@@ -26,7 +28,7 @@ AGAINST = "redis-py"
 @row("pipeline", "64 in flight (client pipeline / batch)")
 def pipeline(bench: Bench) -> Iterator[Figure]:
     """Send 64 requests, read 64 replies."""
-    rounds = bench.size(200, 40)
+    rounds = bench.size(200, 25)
     with bench.stash(ENTRIES) as (_, stash), bench.redis() as redis:
         if redis:
             redis.client.mset({key(number): VALUE for number in range(ENTRIES)})
@@ -77,7 +79,7 @@ def _through_redis(redis: Redis, work: str) -> object:
 @row("clients", "16 client processes at once")
 def clients(bench: Bench) -> Iterator[Figure]:
     """The replies all of them get together, each waiting for its own."""
-    seconds = bench.size(10, 3) / 10
+    seconds = bench.size(10, 4) / 10
     with bench.stash(ENTRIES) as (daemon, _), bench.redis() as redis, _crowd(daemon, redis) as crowd:
         if redis:
             redis.client.mset({key(number): VALUE for number in range(ENTRIES)})
@@ -85,7 +87,7 @@ def clients(bench: Bench) -> Iterator[Figure]:
             found: dict[str, list[float]] = {name: [] for name in (("stash", "redis") if redis else ("stash",))}
             for repeat in range(6):
                 for name, totals in found.items():
-                    total = _go(crowd, f"{name} {work} {seconds if repeat else 0.1}\n")
+                    total = _go(crowd, f"{name} {work}", seconds)
                     if repeat:  # the first was to connect
                         totals.append(total)
             yield compare(
@@ -118,12 +120,14 @@ def _line(client: subprocess.Popen[str]) -> str:
     return client.stdout.readline().strip()
 
 
-def _go(crowd: list[subprocess.Popen[str]], command: str) -> float:
+def _go(crowd: list[subprocess.Popen[str]], command: str, seconds: float) -> float:
+    """Replies a second, all together, in one stretch of time that begins once everyone knows of it."""
+    start = time.monotonic() + NOTICE
     for client in crowd:
         assert client.stdin is not None
-        client.stdin.write(command)
+        client.stdin.write(f"{command} {start} {start + seconds}\n")
         client.stdin.flush()
-    return sum(float(_line(client)) for client in crowd)
+    return sum(int(_line(client)) for client in crowd) / seconds
 
 
 # ── large values ──
@@ -133,7 +137,7 @@ def _go(crowd: list[subprocess.Popen[str]], command: str) -> float:
 def large(bench: Bench) -> Iterator[Figure]:
     """Megabytes a second, one value at a time."""
     value = random.Random(2).randbytes(LARGE)
-    rounds = bench.size(10, 2)
+    rounds = bench.size(10, 5)
     names = [f"large:{number}" for number in range(LARGE_ENTRIES)]
 
     def all_of(operation: Callable[[str], object]) -> Callable[[], object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.crowd import work
 from bench.measure import Figure, compare, in_turns, percentile
 from bench.rows import rows
 
@@ -29,14 +30,20 @@ def test_contenders_take_turns_and_get_the_same_arguments() -> None:
     assert [number for name, number in seen if name == "one"] == [number for name, number in seen if name == "two"]
 
 
+def test_a_client_of_many_counts_only_what_was_answered_in_the_time_all_share() -> None:
+    asked: list[str] = []
+    assert work(asked.append, start=0.0, end=0.0, keys=["k"]) == 0
+    assert asked == []
+
+
 def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert percentile(range(1, 101), 0.5) == 51
     assert percentile(range(1, 101), 0.99) == 100
     assert percentile([7], 0.99) == 7
 
 
-def test_a_ratio_is_the_median_of_the_repeats_own() -> None:
-    figure = compare("get", "µs", [10.0, 30.0, 20.0], [20.0, 20.0, 20.0], "redis-py", at_most=0.8)
+def test_a_ratio_is_that_of_the_two_medians() -> None:
+    figure = compare("get", "µs", [10.0, 30.0, 20.0], [40.0, 10.0, 20.0], "redis-py", at_most=0.8)
     assert (figure.ours, figure.theirs, figure.ratio, figure.met) == (20.0, 20.0, 1.0, False)
 
 
