@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import socket
-import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 from msgspec import UNSET, Raw
 
-from stash_memory import autostart, wire
+from stash_memory import wire
 from stash_memory.link import JOIN_LIMIT
-from stash_memory.target import Target
 from stash_memory.wire import GRACE, Answer, Garbled, Lost, Outcome
 from stash_protocol import operations
 from stash_protocol.errors import BadRequest, Busy, StashError, Unreachable
 from stash_protocol.operations import Event, Get, Hello, Rate, Request
 from stash_protocol.reader import FrameReader, Payload
 
-    30.0  # seconds; a caller that waits for less gives up earlier, and the connection is there for the next
-)
 MAX_EVENTS = 65_536  # of one watch that wait to be read
 
 Reply = asyncio.Future[tuple[Answer[Raw], Payload]]

@@ -17,9 +17,7 @@ from stash_protocol.errors import BadRequest, StashError, Unreachable
 from stash_protocol.operations import Rate, Request
 from stash_protocol.reader import Payload
 
-CONNECT_TIMEOUT = (
-    30.0  # seconds; a caller that waits for less gives up earlier, and the connection is there for the next
-)
+CONNECT_TIMEOUT = 30.0  # seconds; who waits for less gives up earlier, and the connection is there for the next call
 
 
 class AsyncSocketTransport:
