@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -53,7 +52,7 @@ def describe() -> dict[str, str]:
 
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}, {platform.system()} {platform.release()}",
-        "Python": f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "SQLite": apsw.sqlite_lib_version(),
         "libraries": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
     }

@@ -37,6 +37,7 @@ from stash_protocol.operations import (
     Prune,
     Ready,
     Request,
+    Scope,
     Set,
 )
 from stash_protocol.reader import Payload
@@ -71,6 +72,10 @@ SCANS: dict[type[Request], Callable[[Core, Caller, Any], Reply]] = {
     GetStats: about.stats,
 }
 
+SCOPES: dict[type[Request], Scope | None] = {
+    request: None if row.access is Access.KNOWN else row.access.value for request, row in OPERATIONS.items()
+}
+
 
 class Engine(Core):
     """One database and what can be done with it. One thread uses an engine, but for `scan`."""
@@ -92,17 +97,14 @@ class Engine(Core):
         """
         if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
             raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
-        operation = OPERATIONS[type(request)]
-        scope = operation.access
-        if scope is not Access.KNOWN and scope.value not in caller.scopes:
-            raise Forbidden(f"{operation.name} needs scope {scope.value}, which this API key does not have")
-        touches = type(request) is Get and request.touch
-        if touches and "write" not in caller.scopes:
-            raise Forbidden("get with touch needs scope write, which this API key does not have")
-        if touches or scope is Access.WRITE:
+        kind = type(request)
+        scope = "write" if isinstance(request, Get) and request.touch else SCOPES[kind]
+        if scope not in caller.scopes and scope is not None:
+            raise Forbidden(f"{OPERATIONS[kind].name} needs scope {scope}, which this API key does not have")
+        if scope == "write":
             self.observer.require_audit()
         if payload_length:
-            self._admit_payload(request, operation.cargo, payload_length, caller)
+            self._admit_payload(request, OPERATIONS[kind].cargo, payload_length, caller)
 
     def _admit_payload(self, request: Request, cargo: Cargo, length: int, caller: Caller) -> None:
         if cargo is Cargo.NONE:

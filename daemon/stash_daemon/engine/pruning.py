@@ -16,7 +16,8 @@ from stash_protocol.errors import BadRequest
 from stash_protocol.operations import Clear, Forgotten, Prune, Pruned
 from stash_protocol.reader import Payload
 
-SLICE = 32  # rows deleted, or looked at, in one slice: some 0.15 ms in which nobody else is served
+SLICE = 8  # rows deleted in one turn: scattered ones change three pages each, which the commit writes: some 0.3 ms
+LOOKS = 64  # rows looked at in one slice: some 0.1 ms
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -80,7 +81,7 @@ def _prune_expired(core: Core, caller: Caller, request: Prune, done: Pruned) -> 
 def _oldest_kept(core: Core, caller: Caller, request: Prune, keep: int) -> Generator[None, None, tuple[int, str]]:
     """The last write and key of the oldest among the newest so many."""
     newest: list[tuple[int, str]] = []
-    for heads in _slices(core, caller, request.prefix, request.tag):
+    for heads in _slices(core, caller, request.prefix, request.tag, LOOKS):
         for head in heads:
             if len(newest) < keep:
                 heapq.heappush(newest, (head.updated, head.key))
@@ -92,12 +93,12 @@ def _oldest_kept(core: Core, caller: Caller, request: Prune, keep: int) -> Gener
     return newest[0] if keep else (core.clock.now() + 1, "")
 
 
-def _slices(core: Core, caller: Caller, prefix: str, tag: str | None) -> Iterator[list[Head]]:
+def _slices(core: Core, caller: Caller, prefix: str, tag: str | None, limit: int = SLICE) -> Iterator[list[Head]]:
     """The caller's live heads under a prefix, a bounded number at a time, each valid until the next is asked for."""
     cursor: str | None = ""
     while cursor is not None:
         namespace = core.store.namespace(caller.namespace)
-        heads, cursor = core.store.page(namespace, prefix, cursor, SLICE, now=core.clock.now(), tag=tag)
+        heads, cursor = core.store.page(namespace, prefix, cursor, limit, now=core.clock.now(), tag=tag)
         yield heads
 
 
