@@ -12,7 +12,8 @@ from stash_daemon.clock import SystemClock
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.observe import Observer
 from stash_daemon.settings import load
-from stash_protocol.operations import Entry, Get
+from stash_protocol.operations import Get
+from stash_protocol.replies import Entry
 
 CALLS = 5_000
 

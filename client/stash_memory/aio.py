@@ -20,9 +20,9 @@ from stash_memory.transport import AsyncTransport
 from stash_memory.transport_async import AsyncSocketTransport
 from stash_memory.values import Duration, seconds
 from stash_memory.watching import AsyncWatch
-from stash_protocol import operations
+from stash_protocol import replies
 from stash_protocol.errors import NotFound
-from stash_protocol.operations import Rate
+from stash_protocol.replies import Rate
 
 Result = TypeVar("Result")
 
@@ -228,11 +228,11 @@ class AsyncStash:
         """See `Stash.ready`."""
         return await self._run(calls.ready(), timeout)
 
-    async def status(self, *, timeout: float | None = None) -> operations.Status:
+    async def status(self, *, timeout: float | None = None) -> replies.Status:
         """See `Stash.status`."""
         return await self._run(calls.status(), timeout)
 
-    async def stats(self, *, timeout: float | None = None) -> operations.Stats:
+    async def stats(self, *, timeout: float | None = None) -> replies.Stats:
         """See `Stash.stats`."""
         return await self._run(calls.stats(), timeout)
 

@@ -10,7 +10,7 @@ from stash_memory import calls
 from stash_memory.calls import Call
 from stash_memory.results import ApiKey, IssuedApiKey
 from stash_memory.values import Duration
-from stash_protocol.operations import Scope
+from stash_protocol.replies import Scope
 
 Result = TypeVar("Result")
 

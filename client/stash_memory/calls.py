@@ -11,10 +11,11 @@ from msgspec import UNSET, Struct
 from stash_memory import results, wire
 from stash_memory.results import Entry, ExportedEntry, Portable, StoredEntry
 from stash_memory.values import Duration, milliseconds, moment, pack_json, pack_value, read_value
-from stash_protocol import operations
+from stash_protocol import operations, replies
 from stash_protocol.errors import BadRequest, Internal
-from stash_protocol.operations import MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT, Request, Scope, ValueType
+from stash_protocol.operations import MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT, Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Scope, ValueType
 
 Result = TypeVar("Result")
 
@@ -213,12 +214,12 @@ def ready() -> Call[None]:
     return Call(operations.Ready(), _nothing)
 
 
-def status() -> Call[operations.Status]:
+def status() -> Call[replies.Status]:
     """The call behind `Stash.status`."""
     return Call(operations.GetStatus(), _body)
 
 
-def stats() -> Call[operations.Stats]:
+def stats() -> Call[replies.Stats]:
     """The call behind `Stash.stats`."""
     return Call(operations.GetStats(), _body)
 
@@ -261,12 +262,12 @@ def key_revoke(name: str) -> Call[None]:
 # ── replies into results ─────────────────────────────────────────────────────────────────────────────────────────
 
 _write = msgspec.msgpack.Encoder().encode
-_read_entries = msgspec.msgpack.Decoder(list[operations.Entry]).decode
-_read_rows = msgspec.msgpack.Decoder(list[tuple[operations.Entry, bytes, list[str]]]).decode
+_read_entries = msgspec.msgpack.Decoder(list[replies.Entry]).decode
+_read_rows = msgspec.msgpack.Decoder(list[tuple[replies.Entry, bytes, list[str]]]).decode
 _read_keys = msgspec.msgpack.Decoder(list[str]).decode
 
 
-def event(wire_event: operations.Event) -> results.Event:
+def event(wire_event: replies.Event) -> results.Event:
     """One change, as `Stash.watch` yields it."""
     kind: Literal["set", "update", "extend", "forget", "expire"] = wire_event.event
     expires_at = moment(wire_event.expires_at) if wire_event.expires_at else None
@@ -285,64 +286,64 @@ def _text(_body: object, payload: Payload) -> str:
     return payload.decode()
 
 
-def _entry(body: operations.Entry, _payload: Payload) -> Entry:
+def _entry(body: replies.Entry, _payload: Payload) -> Entry:
     return Entry(body)
 
 
-def _value(body: operations.Entry, payload: Payload) -> Any:
+def _value(body: replies.Entry, payload: Payload) -> Any:
     return read_value(body.type, payload)
 
 
-def _remaining(body: operations.Remaining, _payload: Payload) -> results.Remaining:
+def _remaining(body: replies.Remaining, _payload: Payload) -> results.Remaining:
     return results.Remaining(body.ttl_ms / 1000, moment(body.expires_at), body.version, body.clamped)
 
 
-def _seconds(body: operations.Remaining, _payload: Payload) -> float:
+def _seconds(body: replies.Remaining, _payload: Payload) -> float:
     return body.ttl_ms / 1000
 
 
-def _forgotten(body: operations.Forgotten, _payload: Payload) -> int:
+def _forgotten(body: replies.Forgotten, _payload: Payload) -> int:
     return body.forgotten
 
 
-def _existence(body: operations.Existence, _payload: Payload) -> bool:
+def _existence(body: replies.Existence, _payload: Payload) -> bool:
     return body.exists
 
 
-def _number(body: operations.Number, _payload: Payload) -> int:
+def _number(body: replies.Number, _payload: Payload) -> int:
     return body.number
 
 
-def _length(body: operations.Length, _payload: Payload) -> int:
+def _length(body: replies.Length, _payload: Payload) -> int:
     return body.length
 
 
-def _entries(body: operations.Page, payload: Payload) -> tuple[list[Entry], str | None]:
+def _entries(body: replies.Page, payload: Payload) -> tuple[list[Entry], str | None]:
     return [Entry(row) for row in _read_entries(payload)], body.cursor
 
 
-def _exported(body: operations.Page, payload: Payload) -> tuple[list[ExportedEntry], str | None]:
+def _exported(body: replies.Page, payload: Payload) -> tuple[list[ExportedEntry], str | None]:
     return [ExportedEntry(*row) for row in _read_rows(payload)], body.cursor
 
 
-def _imported(body: operations.Imported, _payload: Payload) -> results.Imported:
+def _imported(body: replies.Imported, _payload: Payload) -> results.Imported:
     return results.Imported(body.imported, body.skipped, body.clamped)
 
 
-def _pruned(body: operations.Pruned, payload: Payload) -> results.Pruned:
+def _pruned(body: replies.Pruned, payload: Payload) -> results.Pruned:
     return results.Pruned(body.expired, body.pruned, body.bytes, _read_keys(payload) if payload else [])
 
 
-def _api_key(info: operations.ApiKeyInfo) -> results.ApiKey:
+def _api_key(info: replies.ApiKeyInfo) -> results.ApiKey:
     expires_at = None if info.expires_at is None else moment(info.expires_at)
     return results.ApiKey(info.name, info.namespace, info.tier, info.scopes, moment(info.created_at), expires_at)
 
 
-def _issued(body: operations.ApiKeyIssued, _payload: Payload) -> results.IssuedApiKey:
+def _issued(body: replies.ApiKeyIssued, _payload: Payload) -> results.IssuedApiKey:
     return results.IssuedApiKey(body.api_key, _api_key(body.info))
 
 
-def _api_keys(body: operations.ApiKeys, _payload: Payload) -> list[results.ApiKey]:
+def _api_keys(body: replies.ApiKeys, _payload: Payload) -> list[results.ApiKey]:
     return [_api_key(info) for info in body.keys]
 
 

@@ -14,8 +14,9 @@ from stash_memory.link import JOIN_LIMIT
 from stash_memory.wire import GRACE, Answer, Garbled, Lost, Outcome
 from stash_protocol import operations
 from stash_protocol.errors import BadRequest, Busy, StashError, Unreachable
-from stash_protocol.operations import Event, Get, Hello, Rate, Request
+from stash_protocol.operations import Get, Hello, Request
 from stash_protocol.reader import FrameReader, Payload
+from stash_protocol.replies import Event, Rate
 
 MAX_EVENTS = 65_536  # of one watch that wait to be read
 

@@ -25,8 +25,9 @@ from stash_memory.wire import Outcome
 from stash_protocol import operations
 from stash_protocol.errors import BadRequest, Busy, NotFound, StashError, StorageDamaged, StorageFull, Timeout
 from stash_protocol.frames import HEADER_SIZE
-from stash_protocol.operations import OPERATIONS, Event, Get, Pace, Rate, Request
+from stash_protocol.operations import OPERATIONS, Get, Pace, Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Event, Rate
 
 SWEEP_EVERY = 16  # writes; a sweep deletes up to 32 rows, so it keeps up with whatever is written
 CLOSING_SLICES = 256  # of sweeping and giving space back on close: some 50 ms at most

@@ -11,8 +11,9 @@ from typing import TypeVar
 from stash_memory.embedded import EmbeddedTransport
 from stash_memory.wire import Outcome
 from stash_protocol.errors import BadRequest, NotFound, StashError, Timeout
-from stash_protocol.operations import Event, Get, Rate, Request
+from stash_protocol.operations import Get, Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Event, Rate
 
 _Result = TypeVar("_Result")
 

@@ -17,8 +17,9 @@ from stash_memory.wire import GRACE, Garbled, Lost, Outcome
 from stash_protocol import operations
 from stash_protocol.errors import StashError
 from stash_protocol.frames import HEADER, HEADER_SIZE, MAX_ENVELOPE
-from stash_protocol.operations import Event, Rate, Request
+from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Event, Rate
 
 CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
 JOIN_LIMIT = 64 * 1024  # bytes of a value copied to go out in one piece with its head: cheaper than a second call

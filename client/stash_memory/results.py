@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from stash_memory.values import moment, read_value
-from stash_protocol import operations
-from stash_protocol.operations import Scope, ValueType
+from stash_protocol import replies
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Scope, ValueType
 
 
 class Entry:
@@ -17,7 +17,7 @@ class Entry:
 
     __slots__ = ("_wire",)
 
-    def __init__(self, wire: operations.Entry) -> None:
+    def __init__(self, wire: replies.Entry) -> None:
         self._wire = wire
 
     @property
@@ -84,7 +84,7 @@ class StoredEntry(Entry):
 
     __slots__ = ("raw",)
 
-    def __init__(self, wire: operations.Entry, raw: Payload) -> None:
+    def __init__(self, wire: replies.Entry, raw: Payload) -> None:
         super().__init__(wire)
         self.raw = bytes(raw)
 
@@ -103,7 +103,7 @@ class ExportedEntry(StoredEntry):
 
     __slots__ = ("tags",)
 
-    def __init__(self, wire: operations.Entry, raw: Payload, tags: list[str]) -> None:
+    def __init__(self, wire: replies.Entry, raw: Payload, tags: list[str]) -> None:
         super().__init__(wire, raw)
         self.tags = tags
 

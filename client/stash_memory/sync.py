@@ -19,9 +19,9 @@ from stash_memory.transport import Transport
 from stash_memory.transport_socket import SocketTransport
 from stash_memory.values import Duration, seconds
 from stash_memory.watching import Watch
-from stash_protocol import operations
+from stash_protocol import replies
 from stash_protocol.errors import NotFound
-from stash_protocol.operations import Rate
+from stash_protocol.replies import Rate
 
 Result = TypeVar("Result")
 
@@ -322,11 +322,11 @@ class Stash:
         """Readiness: returns if a read and a write would succeed now, else raises what they would meet."""
         return self._run(calls.ready(), timeout)
 
-    def status(self, *, timeout: float | None = None) -> operations.Status:
+    def status(self, *, timeout: float | None = None) -> replies.Status:
         """The health of the daemon."""
         return self._run(calls.status(), timeout)
 
-    def stats(self, *, timeout: float | None = None) -> operations.Stats:
+    def stats(self, *, timeout: float | None = None) -> replies.Stats:
         """Counts, latencies and sizes since the daemon's start."""
         return self._run(calls.stats(), timeout)
 

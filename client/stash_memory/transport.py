@@ -10,8 +10,9 @@ from typing import Protocol
 
 from stash_memory.wire import Outcome
 from stash_protocol.errors import StashError
-from stash_protocol.operations import Event, Rate, Request
+from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Event, Rate
 
 
 class Subscription(Protocol):

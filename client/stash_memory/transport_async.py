@@ -14,8 +14,9 @@ from stash_memory.connection import Connection, WatchSubscription
 from stash_memory.target import Target
 from stash_memory.wire import GRACE, Lost, Outcome
 from stash_protocol.errors import BadRequest, StashError, Unreachable
-from stash_protocol.operations import Rate, Request
+from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Rate
 
 CONNECT_TIMEOUT = 30.0  # seconds; who waits for less gives up earlier, and the connection is there for the next call
 

@@ -13,8 +13,9 @@ from stash_memory.link import Link
 from stash_memory.target import Target
 from stash_memory.wire import Lost, Outcome
 from stash_protocol.errors import BadRequest, StashError
-from stash_protocol.operations import Event, Rate, Request
+from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Event, Rate
 
 MAX_IDLE = 8  # connections kept for the next calls: as many threads call without connecting anew
 

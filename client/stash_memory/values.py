@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from stash_protocol.errors import BadRequest
-from stash_protocol.operations import ValueType
 from stash_protocol.reader import Payload
+from stash_protocol.replies import ValueType
 from stash_protocol.types import parse_duration
 
 Duration = str | float | timedelta

@@ -7,11 +7,12 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from stash_protocol import operations
+from stash_protocol import operations, replies
 from stash_protocol.errors import BadRequest, Internal, StashError, Timeout, TooLarge, Unreachable, from_code
 from stash_protocol.frames import HEADER, HEADER_SIZE, MAX_ENVELOPE, MAX_PAYLOAD, PROTOCOL_VERSION
-from stash_protocol.operations import OPERATIONS, Failure, Request
+from stash_protocol.operations import OPERATIONS, Request
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Failure
 from stash_protocol.types import MAX_DURATION
 
 MAX_TIMEOUT = MAX_DURATION // 1000  # seconds
@@ -42,7 +43,7 @@ class Lost(Exception):
         return not self.sent or all(map(repeatable, requests))
 
 
-class Answer(operations.Envelope, Generic[Body]):
+class Answer(replies.Envelope, Generic[Body]):
     """The envelope of a reply, as its receiver reads it: with the body's type."""
 
     reply: Body | UnsetType = UNSET

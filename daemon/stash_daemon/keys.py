@@ -19,9 +19,10 @@ from msgspec import Meta, Struct, field
 from stash_daemon import config
 from stash_daemon.clock import Clock
 from stash_daemon.settings import Settings, Tier
-from stash_protocol import operations
+from stash_protocol import replies
 from stash_protocol.errors import BadRequest, Conflict, NotFound, Unauthenticated
-from stash_protocol.operations import ApiKeyInfo, ApiKeyIssued, KeyCreate, Name, Scope
+from stash_protocol.operations import KeyCreate, Name
+from stash_protocol.replies import ApiKeyInfo, ApiKeyIssued, Scope
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -188,9 +189,9 @@ class ApiKeys:
         del document["keys"][name]
         self._keep(document)
 
-    def list(self) -> operations.ApiKeys:
+    def list(self) -> replies.ApiKeys:
         """All API keys by name, without their secrets; expired ones stay until they are revoked."""
-        return operations.ApiKeys([self._by_name[name].info for name in sorted(self._by_name)])
+        return replies.ApiKeys([self._by_name[name].info for name in sorted(self._by_name)])
 
     def reload(self) -> None:
         """Take the file as it stands: API keys added, changed and removed, for open connections too.

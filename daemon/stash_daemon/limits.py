@@ -12,7 +12,7 @@ from stash_daemon.clock import Clock
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.settings import Settings
 from stash_protocol.errors import RateLimited, Unauthenticated
-from stash_protocol.operations import Rate
+from stash_protocol.replies import Rate
 
 TOKEN = 60_000  # parts: one request; a minute's milliseconds, so that a rate per minute is parts per millisecond
 WARN_AT = 80  # percent of the bucket used

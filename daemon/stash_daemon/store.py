@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from stash_protocol.operations import ValueType
 from stash_protocol.reader import Payload
+from stash_protocol.replies import ValueType
 
 TYPES: tuple[ValueType, ...] = ("bytes", "text", "json")
 """Value types by the small number a row keeps."""

@@ -18,7 +18,7 @@ from stash_memory import (
     Timeout,
     TooLarge,
 )
-from stash_protocol import operations
+from stash_protocol import replies
 
 DAY = 86_400
 
@@ -220,7 +220,7 @@ def test_it_says_how_it_is(stash: Any) -> None:
     assert (status.status, status.entries, status.bytes) == ("ok", 1, 2)
     stats = stash.stats()
     assert (stats.entries, stats.bytes) == (1, 2)
-    assert isinstance(stats, operations.Stats)
+    assert isinstance(stats, replies.Stats)
     assert "stash_" in stash.prometheus()
 
 

@@ -13,7 +13,7 @@ from stash_daemon.keys import Caller, Peer
 from stash_daemon.limits import AuthThrottle, RateLimiter
 from stash_daemon.settings import HOUR, MIB, Settings, Tier
 from stash_protocol.errors import RateLimited, Unauthenticated
-from stash_protocol.operations import Rate
+from stash_protocol.replies import Rate
 from tests.support.clock import ManualClock
 
 HERE, THERE = Peer("uid:1000", 1000, 1), Peer("10.0.0.2")

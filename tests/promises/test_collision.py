@@ -13,6 +13,7 @@ import pytest
 
 from stash_daemon.engine import entries
 from stash_protocol import operations as op
+from stash_protocol import replies
 from tests.support.daemon import RunningDaemon
 from tests.support.engine import Bench
 from tests.support.tenants import answer, exported, framed, tenant, unframed
@@ -37,7 +38,7 @@ def throw(monkeypatch: pytest.MonkeyPatch, *letters: str) -> Iterator[str]:
 
 def made(bench: Bench, value: bytes = b"new") -> str:
     entry = bench.ask(op.Set(), value).body
-    assert isinstance(entry, op.Entry)
+    assert isinstance(entry, replies.Entry)
     assert bench.get(entry.key) == value
     return entry.key
 
@@ -83,7 +84,7 @@ def test_a_made_key_that_expired_may_be_made_again_or_not_but_is_never_revived(
     bench.clock.advance(ms=10)
     throw(monkeypatch, "a", "b")
     entry = bench.ask(op.Set(), b"new").body
-    assert isinstance(entry, op.Entry)
+    assert isinstance(entry, replies.Entry)
     assert (entry.created_at, bench.keys()) == (bench.clock.now(), [entry.key])
 
 

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import NotFound, StashError
 from stash_protocol.operations import OPERATIONS, Access, Pace, Request
 from tests.support.cases import AIMED, HOUR, PREY
@@ -48,7 +49,11 @@ def heard(bench: Bench, request: Request, payload: bytes) -> list[Any]:
         return [error.code, error.message, error.retry_after]
     body, content = msgspec.to_builtins(reply.body), bytes(reply.payload)
     for described in (body, body.get("entry", {})):
-        for name in ("version", "latency_ms", *(("expired", "bytes") if isinstance(reply.body, op.Pruned) else ())):
+        for name in (
+            "version",
+            "latency_ms",
+            *(("expired", "bytes") if isinstance(reply.body, replies.Pruned) else ()),
+        ):
             described.pop(name, None)
     if isinstance(request, op.Batch):
         content = b""  # replies with versions
@@ -119,7 +124,7 @@ def test_it_is_not_among_what_is_counted_as_alive(bench: Bench) -> None:
     bench.set("k", ttl_ms=11, caller=bench.someone("other"))
     bench.clock.advance(ms=10)
     stats = bench.ask(op.GetStats()).body
-    assert isinstance(stats, op.Stats)
+    assert isinstance(stats, replies.Stats)
     assert stats.figures["alive"] == {"entries": 1, "bytes": 1, "namespaces": 1}
 
 
@@ -130,7 +135,7 @@ def test_what_is_written_on_its_key_begins_anew(bench: Bench) -> None:
     entry = bench.set("k", b"new", if_absent=True)
     assert (entry.created_at, entry.type, bench.keys(tag="old")) == (bench.clock.now(), "bytes", [])
     number = bench.ask(op.Incr(key="n")).body
-    assert isinstance(number, op.Number)
+    assert isinstance(number, replies.Number)
     assert (number.number, number.entry.created_at) == (1, bench.clock.now())
 
 
@@ -145,7 +150,7 @@ def test_a_long_list_leaves_out_what_ended_between_two_pages(bench: Bench) -> No
     for n in range(10):
         bench.set(f"k{n}", ttl_ms=10 if n % 2 else HOUR)
     first = bench.ask(op.List(limit=3)).body
-    assert isinstance(first, op.Page)
+    assert isinstance(first, replies.Page)
     bench.clock.advance(ms=10)
     assert bench.keys(cursor=first.cursor or "") == ["k4", "k6", "k8"]
 

@@ -20,6 +20,7 @@ from stash_daemon.assembly import open_embedded
 from stash_daemon.engine import Reply
 from stash_daemon.settings import Settings
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import StashError
 from stash_protocol.operations import Request
 from tests.support.engine import Bench
@@ -36,7 +37,7 @@ maybe_tag = st.sampled_from([None, "t", "u"])
 ttls = st.sampled_from([None, 1, 2, 10, 59, MAX_TTL, MAX_TTL + 1])
 durations = st.sampled_from([1, 9, 10, 31, MAX_TTL, 1000])
 values = st.sampled_from([b"", b"7", b"-2", b"[1]", b"text"])
-types: st.SearchStrategy[op.ValueType] = st.sampled_from(["bytes", "text", "json"])
+types: st.SearchStrategy[replies.ValueType] = st.sampled_from(["bytes", "text", "json"])
 staleness = st.none() | st.integers(0, 1)  # how far beside the version that was last seen
 sets = st.builds(op.Set, key=keys, type=types, ttl_ms=ttls, tags=tags, if_absent=st.booleans())
 
@@ -60,7 +61,7 @@ class History(RuleBasedStateMachine):
         self.path = f"{self.directory}/stash.db" if self.on_file else ""
         self.bench = Bench(self.path, default_ttl=DEFAULT_TTL, max_ttl=MAX_TTL)
         self.model = Model(DEFAULT_TTL, MAX_TTL)
-        self.told: list[op.Event] = []
+        self.told: list[replies.Event] = []
         self.seen: dict[str, int] = {}  # the highest version of each key that was ever seen
         self._listen()
 
@@ -86,34 +87,34 @@ class History(RuleBasedStateMachine):
 
     def compare(self, body: Any, value: bytes, expected: Any) -> None:
         match body, expected:
-            case op.Entry(), (Kept() as row, bytes() as content):
+            case replies.Entry(), (Kept() as row, bytes() as content):
                 assert value == content
                 self.check_entry(body, row)
-            case op.Entry(), Kept():
+            case replies.Entry(), Kept():
                 self.check_entry(body, expected)
-            case op.Number(), Kept():
+            case replies.Number(), Kept():
                 assert body.number == int(expected.value)
                 self.check_entry(body.entry, expected)
-            case op.Length(), Kept():
+            case replies.Length(), Kept():
                 assert body.length == len(msgspec.json.decode(expected.value))
                 self.check_entry(body.entry, expected)
-            case op.Remaining(), Kept():
+            case replies.Remaining(), Kept():
                 assert (body.ttl_ms, body.expires_at) == (expected.expires - self.now, expected.expires)
                 self.check_version(body.version, expected)
-            case op.Existence(), bool():
+            case replies.Existence(), bool():
                 assert body.exists == expected
-            case op.Forgotten(), int():
+            case replies.Forgotten(), int():
                 assert body.forgotten == expected
-            case op.Pruned(), (int(), int()):
+            case replies.Pruned(), (int(), int()):
                 assert (body.expired, body.pruned) == expected
-            case op.Done(), None:
+            case replies.Done(), None:
                 pass  # the parts' replies are what the engine's own tests are about
-            case op.Imported(), (int(), int(), int()):
+            case replies.Imported(), (int(), int(), int()):
                 assert (body.imported, body.skipped, body.clamped) == expected
             case _:
                 raise AssertionError(f"{body} where {expected} was expected")
 
-    def check_entry(self, body: op.Entry, row: Kept) -> None:
+    def check_entry(self, body: replies.Entry, row: Kept) -> None:
         shown = (body.key, body.type, body.size, body.ttl_ms, body.expires_at, body.created_at, body.updated_at)
         left = row.expires - self.now
         assert shown == (row.key, row.type, len(row.value), left, row.expires, row.created, row.updated)
@@ -172,7 +173,7 @@ class History(RuleBasedStateMachine):
         self.both(op.Get(key=key, touch=touch))
 
     @rule(key=keys, value=values, type_=types, extend=st.none() | durations, stale=staleness)
-    def update(self, key: str, value: bytes, type_: op.ValueType, extend: int | None, stale: int | None) -> None:
+    def update(self, key: str, value: bytes, type_: replies.ValueType, extend: int | None, stale: int | None) -> None:
         self.both(op.Update(key=key, type=type_, extend_ms=extend, if_version=self.version(key, stale)), value)
 
     @rule(key=keys, by=durations, through_update=st.booleans())
@@ -220,7 +221,7 @@ class History(RuleBasedStateMachine):
         """Of entries that were written where no reply names their version."""
         for row in self.model.live(self.now):
             body = self.bench.ask(op.Ttl(key=row.key)).body
-            assert isinstance(body, op.Remaining)
+            assert isinstance(body, replies.Remaining)
             self.check_version(body.version, row)
 
     # ── what always holds ──
@@ -237,8 +238,8 @@ class History(RuleBasedStateMachine):
                 row.key for row in self.model.live(self.now, prefix, tag)
             ]
         status, stats = self.bench.ask(op.GetStatus()).body, self.bench.ask(op.GetStats()).body
-        assert isinstance(status, op.Status)
-        assert isinstance(stats, op.Stats)
+        assert isinstance(status, replies.Status)
+        assert isinstance(stats, replies.Stats)
         counted = (len(live), sum(len(row.value) for row in live))
         assert (status.entries, status.bytes) == (stats.entries, stats.bytes) == counted
 

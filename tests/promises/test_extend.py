@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import NotFound
 from tests.support.daemon import Line, RunningDaemon, eventually
 from tests.support.engine import Bench
@@ -108,7 +109,7 @@ def test_at_its_last_millisecond_it_can_and_at_its_end_it_cannot() -> None:
     for key in ("in time", "too late"):
         bench.set(key, ttl_ms=MINUTE)
     bench.clock.advance(ms=MINUTE - 1)
-    assert bench.ask(op.Extend(key="in time", by_ms=1)).body == op.Remaining(2, bench.clock.now() + 2, 2)
+    assert bench.ask(op.Extend(key="in time", by_ms=1)).body == replies.Remaining(2, bench.clock.now() + 2, 2)
     bench.clock.advance(ms=1)
     with pytest.raises(NotFound):
         bench.ask(op.Extend(key="too late", by_ms=HOUR))

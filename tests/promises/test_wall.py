@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import StashError
 from stash_protocol.frames import PROTOCOL_VERSION, pack
 from stash_protocol.operations import OPERATIONS, Access, Cargo, Pace, Request
@@ -140,7 +141,7 @@ def test_in_process_even_every_byte_of_the_answers_is_the_same(operation: op.Ope
 
 def heard(bench: Bench, request: Request, payload: bytes) -> tuple[object, bytes]:
     """The answer, and every event that the namespace's watchers are told."""
-    told: list[op.Event] = []
+    told: list[replies.Event] = []
     bench.engine.events.subscribe(AFTER, "", told.append)
     for other in OTHERS:
         bench.engine.events.subscribe(other, "", lambda _event: None)
@@ -149,7 +150,7 @@ def heard(bench: Bench, request: Request, payload: bytes) -> tuple[object, bytes
         reply = bench.ask(copy.copy(request), payload, spy)
     except StashError as error:
         return told, packed([error.code, error.message, error.retry_after])
-    if isinstance(reply.body, op.Status):
+    if isinstance(reply.body, replies.Status):
         reply.body.latency_ms = 0.0
     return told, packed([reply.body, bytes(reply.payload)])
 
@@ -272,7 +273,7 @@ def test_another_namespace_may_have_the_same_made_key(monkeypatch: pytest.Monkey
     bench.set("aaaaaaaa", b"theirs", bench.someone("other"))
     monkeypatch.setattr(secrets, "choice", lambda _alphabet: "a")
     made = bench.ask(op.Set(), b"mine").body
-    assert isinstance(made, op.Entry)
+    assert isinstance(made, replies.Entry)
     assert (made.key, made.version) == ("aaaaaaaa", 1)
     assert bench.get("aaaaaaaa", bench.someone("other")) == b"theirs"
     bench.engine.close()

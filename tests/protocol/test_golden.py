@@ -12,8 +12,9 @@ import pytest
 from msgspec import UNSET, UnsetType
 
 from stash_protocol.frames import pack
-from stash_protocol.operations import OPERATIONS, AnyRequest, Envelope, Event, Failure, Rate
+from stash_protocol.operations import OPERATIONS, AnyRequest
 from stash_protocol.reader import FrameReader
+from stash_protocol.replies import Envelope, Event, Failure, Rate
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
 REPLIES = {row.name: row.reply for row in OPERATIONS.values()}

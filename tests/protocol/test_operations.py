@@ -16,12 +16,11 @@ from stash_protocol.operations import (
     Access,
     AnyRequest,
     Cargo,
-    Envelope,
-    Failure,
     Get,
     Pace,
     Request,
 )
+from stash_protocol.replies import Envelope, Failure
 from stash_protocol.types import MAX_DURATION, MAX_KEY_BYTES
 
 decoder = msgspec.msgpack.Decoder(AnyRequest)

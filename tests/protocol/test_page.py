@@ -16,7 +16,8 @@ from stash_daemon.doors import connection, patience
 from stash_daemon.engine import MAX_BULK
 from stash_protocol.address import DEFAULT_PORT
 from stash_protocol.frames import MAX_ENVELOPE, MAX_ENVELOPE_STRANGER, MAX_PAYLOAD
-from stash_protocol.operations import DEFAULT_TIMEOUT, MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT, Event
+from stash_protocol.operations import DEFAULT_TIMEOUT, MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT
+from stash_protocol.replies import Event
 from tests.protocol.page import PAGE, fields, rendered
 from tests.support.daemon import RunningDaemon
 

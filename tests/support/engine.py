@@ -11,10 +11,11 @@ from stash_daemon.engine import Engine, Reply
 from stash_daemon.keys import Caller
 from stash_daemon.settings import HOUR, MIB, Settings, Tier
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.operations import OPERATIONS, Pace, Request
 from tests.support.clock import ManualClock
 
-ALL_SCOPES: frozenset[op.Scope] = frozenset({"read", "write", "admin"})
+ALL_SCOPES: frozenset[replies.Scope] = frozenset({"read", "write", "admin"})
 
 
 def tier(**changes: Any) -> Tier:
@@ -36,7 +37,7 @@ class Bench:
         self.engine: Engine = open_embedded(Settings(backend="memory"), path, clock=self.clock)
         self.caller = self.someone("default", **tier_changes)
 
-    def someone(self, namespace: str, scopes: frozenset[op.Scope] = ALL_SCOPES, **tier_changes: Any) -> Caller:
+    def someone(self, namespace: str, scopes: frozenset[replies.Scope] = ALL_SCOPES, **tier_changes: Any) -> Caller:
         return Caller(namespace=namespace, tier=tier(**tier_changes), scopes=scopes)
 
     def ask(self, request: Request, payload: bytes = b"", caller: Caller | None = None) -> Reply:
@@ -59,9 +60,9 @@ class Bench:
             self.engine.commit()
         return reply
 
-    def set(self, key: str, value: bytes = b"v", caller: Caller | None = None, **fields: Any) -> op.Entry:
+    def set(self, key: str, value: bytes = b"v", caller: Caller | None = None, **fields: Any) -> replies.Entry:
         body = self.ask(op.Set(key=key, **fields), value, caller).body
-        assert isinstance(body, op.Entry)
+        assert isinstance(body, replies.Entry)
         return body
 
     def get(self, key: str, caller: Caller | None = None) -> bytes:

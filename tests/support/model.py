@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.frames import HEADER, HEADER_SIZE
 from stash_protocol.operations import Request
 
@@ -24,7 +25,7 @@ class Kept(Struct):
     """One entry, alive or over."""
 
     key: str
-    type: op.ValueType
+    type: replies.ValueType
     value: bytes
     created: int
     updated: int
@@ -204,7 +205,7 @@ class Model:
             raise Refused("bad_request")
         return self._write(key, "json", value, ttl, [])
 
-    def _write(self, key: str, type_: op.ValueType, value: bytes, ttl: int, tags: list[str]) -> Kept:
+    def _write(self, key: str, type_: replies.ValueType, value: bytes, ttl: int, tags: list[str]) -> Kept:
         old, alive = self.rows.get(key), self._find(key)
         if old and not alive:
             self._bury(old)

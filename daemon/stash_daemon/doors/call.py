@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from stash_protocol.errors import StashError
-from stash_protocol.operations import Failure, Rate, Request
+from stash_protocol.operations import Request
+from stash_protocol.replies import Failure, Rate
 
 if TYPE_CHECKING:
     from stash_daemon.doors.connection import Connection

@@ -16,8 +16,9 @@ from stash_daemon.doors.patience import Progress
 from stash_daemon.keys import Caller, Peer
 from stash_protocol.errors import BadRequest, Busy, StashError, Timeout
 from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
-from stash_protocol.operations import AnyRequest, Envelope, Event, Hello, Request
+from stash_protocol.operations import AnyRequest, Hello, Request
 from stash_protocol.reader import FrameReader, Payload
+from stash_protocol.replies import Envelope, Event
 
 if TYPE_CHECKING:
     from stash_daemon.doors.errands import Errand

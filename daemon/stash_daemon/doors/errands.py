@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.engine import Reply
 from stash_protocol.errors import Busy, NotFound, StashError, Timeout
-from stash_protocol.operations import Done, Envelope, Event, Get, Watch
+from stash_protocol.operations import Get, Watch
+from stash_protocol.replies import Done, Envelope, Event
 
 if TYPE_CHECKING:
     from stash_daemon.doors.socket import SocketDoor

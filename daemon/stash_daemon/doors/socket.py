@@ -35,8 +35,9 @@ from stash_protocol.errors import (
     Unauthenticated,
 )
 from stash_protocol.frames import PROTOCOL_VERSION
-from stash_protocol.operations import OPERATIONS, Batch, Cancel, Done, Get, Hello, Pace, Request, Stop, Watch, Welcome
+from stash_protocol.operations import OPERATIONS, Batch, Cancel, Get, Hello, Pace, Request, Stop, Watch
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Done, Welcome
 
 SCAN_THREADS = 2  # scans at once: they share the interpreter with the loop, more would only slow each other down
 STOPPING = "the daemon is stopping; connect again"

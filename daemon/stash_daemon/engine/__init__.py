@@ -37,10 +37,10 @@ from stash_protocol.operations import (
     Prune,
     Ready,
     Request,
-    Scope,
     Set,
 )
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Scope
 
 __all__ = ["INLINE", "SCANS", "STEPS", "Engine", "Reply"]
 

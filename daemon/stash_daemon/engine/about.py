@@ -9,8 +9,9 @@ from stash_daemon.engine.core import Core, Reply
 from stash_daemon.keys import Caller
 from stash_protocol import __version__
 from stash_protocol.errors import StashError
-from stash_protocol.operations import Done, GetStats, GetStatus, Ping, Pong, Ready, Stats, Status
+from stash_protocol.operations import GetStats, GetStatus, Ping, Ready
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Done, Pong, Stats, Status
 
 
 def ping(core: Core, _caller: Caller, _request: Ping, _payload: Payload) -> Reply:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stash_daemon.engine.core import Core, Reply
 from stash_daemon.keys import Caller
-from stash_protocol.operations import Done, KeyCreate, KeyList, KeyRevoke, KeyRotate
+from stash_protocol.operations import KeyCreate, KeyList, KeyRevoke, KeyRotate
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Done
 
 
 def key_create(core: Core, _caller: Caller, request: KeyCreate, _payload: Payload) -> Reply:

@@ -13,8 +13,9 @@ from stash_daemon.engine.entries import rewrite, write
 from stash_daemon.keys import Caller
 from stash_daemon.store import TYPES, Row
 from stash_protocol.errors import BadRequest
-from stash_protocol.operations import Append, Entry, Incr, Length, Number, ValueType
+from stash_protocol.operations import Append, Incr
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Entry, Length, Number, ValueType
 from stash_protocol.types import check_key
 
 LEAST, GREATEST = -(2**63), 2**63 - 1  # what every client's integers can hold

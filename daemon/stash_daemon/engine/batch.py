@@ -16,8 +16,6 @@ from stash_protocol.operations import (
     MAX_BATCH,
     Append,
     Batch,
-    Done,
-    Envelope,
     Exists,
     Extend,
     Forget,
@@ -29,6 +27,7 @@ from stash_protocol.operations import (
     Update,
 )
 from stash_protocol.reader import FrameReader, Payload
+from stash_protocol.replies import Done, Envelope
 
 Operate = Callable[[Core, Caller, Any, Payload], Reply]
 

@@ -13,8 +13,8 @@ from stash_daemon.observe import Observer
 from stash_daemon.settings import Settings, Tier
 from stash_daemon.store import TYPES, Expired, Head, Row, Store
 from stash_protocol.errors import BadRequest, NotFound, OverQuota, TooLarge
-from stash_protocol.operations import Entry, Event
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Entry, Event
 from stash_protocol.types import format_duration, format_size
 
 MAX_EVICTIONS = 256  # rows one write may push out: bounds the time it takes

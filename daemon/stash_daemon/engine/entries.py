@@ -13,21 +13,9 @@ from stash_daemon.engine.core import Core, Reply, absent, check_size, entry, lif
 from stash_daemon.keys import Caller
 from stash_daemon.store import TYPES, Fresh, Head
 from stash_protocol.errors import BadRequest, Conflict, OverQuota
-from stash_protocol.operations import (
-    Entry,
-    Existence,
-    Exists,
-    Extend,
-    Forget,
-    Forgotten,
-    Get,
-    Remaining,
-    Set,
-    Ttl,
-    Update,
-    ValueType,
-)
+from stash_protocol.operations import Exists, Extend, Forget, Get, Set, Ttl, Update
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Entry, Existence, Forgotten, Remaining, ValueType
 from stash_protocol.types import check_key
 
 BASE62 = string.digits + string.ascii_letters

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 
-from stash_protocol.operations import Event
+from stash_protocol.replies import Event
 
 Notify = Callable[[Event], None]
 

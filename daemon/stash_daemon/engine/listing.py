@@ -11,8 +11,9 @@ from stash_daemon.engine.entries import write
 from stash_daemon.keys import Caller
 from stash_daemon.store import Head
 from stash_protocol.errors import BadRequest, StashError
-from stash_protocol.operations import MAX_IMPORT, Entry, Export, Import, Imported, List, Page, Tags, ValueType
+from stash_protocol.operations import MAX_IMPORT, Export, Import, List, Tags
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Entry, Imported, Page, ValueType
 from stash_protocol.types import check_key
 
 MAX_LOOKS = 16_000  # rows one list looks at for a page: where most are expired, a page comes back short

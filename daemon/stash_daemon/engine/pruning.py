@@ -13,8 +13,9 @@ from stash_daemon.engine.entries import forget
 from stash_daemon.keys import Caller
 from stash_daemon.store import Expired, Head
 from stash_protocol.errors import BadRequest
-from stash_protocol.operations import Clear, Forgotten, Prune, Pruned
+from stash_protocol.operations import Clear, Prune
 from stash_protocol.reader import Payload
+from stash_protocol.replies import Forgotten, Pruned
 
 SLICE = 8  # rows deleted in one turn: scattered ones change three pages each, which the commit writes: some 0.3 ms
 LOOKS = 64  # rows looked at in one slice: some 0.1 ms

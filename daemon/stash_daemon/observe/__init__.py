@@ -16,7 +16,8 @@ from stash_daemon.observe.logs import LEVELS, Log
 from stash_daemon.observe.metrics import NOBODY, OK, Meter, Sums, Totals
 from stash_daemon.settings import Settings
 from stash_protocol.errors import StashError
-from stash_protocol.operations import OPERATIONS, Batch, Entry, Extend, Import, Rate, Remaining, Request, Set, Update
+from stash_protocol.operations import OPERATIONS, Batch, Extend, Import, Request, Set, Update
+from stash_protocol.replies import Entry, Rate, Remaining
 
 MAX_REFUSALS = 100  # lines a second about refused requests: a flood must not become a flood of the log
 MAX_BATCHES = 1_024  # in one turn: more than its bytes allow; a bound all the same

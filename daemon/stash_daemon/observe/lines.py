@@ -10,7 +10,8 @@ from stash_daemon.keys import Caller, Peer
 from stash_daemon.observe.metrics import OK
 from stash_protocol import operations
 from stash_protocol.errors import StashError
-from stash_protocol.operations import OPERATIONS, Entry, Request
+from stash_protocol.operations import OPERATIONS, Request
+from stash_protocol.replies import Entry
 
 
 class Served(NamedTuple):

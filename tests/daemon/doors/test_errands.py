@@ -9,17 +9,7 @@ import msgspec
 import pytest
 
 from stash_protocol.frames import HEADER, pack
-from stash_protocol.operations import (
-    Cancel,
-    Clear,
-    Extend,
-    Get,
-    List,
-    Ping,
-    Prune,
-    Set,
-    Watch,
-)
+from stash_protocol.operations import Cancel, Clear, Extend, Get, List, Ping, Prune, Set, Watch
 from tests.support.daemon import Line, RunningDaemon
 
 encode = msgspec.msgpack.encode

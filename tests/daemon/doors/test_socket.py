@@ -12,17 +12,7 @@ import pytest
 
 from stash_daemon.doors.connection import MAX_ERRANDS
 from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER, PROTOCOL_VERSION, pack
-from stash_protocol.operations import (
-    Get,
-    Hello,
-    Incr,
-    KeyCreate,
-    KeyRevoke,
-    List,
-    Ping,
-    Set,
-    Watch,
-)
+from stash_protocol.operations import Get, Hello, Incr, KeyCreate, KeyRevoke, List, Ping, Set, Watch
 from tests.support.daemon import Line, RunningDaemon
 
 MIB = 1 << 20

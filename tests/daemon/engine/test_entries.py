@@ -9,6 +9,7 @@ import pytest
 from stash_daemon.engine import entries
 from stash_daemon.settings import DAY, HOUR
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota, TooLarge
 from tests.support.engine import Bench
 
@@ -36,7 +37,7 @@ def test_an_empty_value_is_a_value(bench: Bench) -> None:
 def test_an_entry_says_when_it_was_written_and_when_it_ends(bench: Bench) -> None:
     entry = bench.set("k", b"abc", ttl_ms=MINUTE, type="text")
     now = bench.clock.now()
-    assert entry == op.Entry("k", "text", 3, 1, MINUTE, now + MINUTE, now, now)
+    assert entry == replies.Entry("k", "text", 3, 1, MINUTE, now + MINUTE, now, now)
 
 
 def test_without_a_ttl_the_tiers_default_holds(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stash_daemon.settings import DAY, HOUR
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import BadRequest, Conflict, NotFound, OverQuota, StashError, TooLarge
 from stash_protocol.frames import HEADER, pack
 from tests.support.engine import Bench
@@ -161,7 +162,7 @@ def test_export_and_import_carry_values_types_tags_and_remaining_time(bench: Ben
     bench.clock.advance(ms=MINUTE // 2)
     rows = [[e["key"], e["type"], e["ttl_ms"], value, tags] for e, value, tags in exported(bench)]
     other = bench.someone("other")
-    assert bench.ask(op.Import(), packed(rows), other).body == op.Imported(2, 0, 0)
+    assert bench.ask(op.Import(), packed(rows), other).body == replies.Imported(2, 0, 0)
     assert bench.get("a", other) == b"\x00\xff"
     assert bench.ask(op.Ttl(key="a"), caller=other).body.ttl_ms == HOUR - MINUTE // 2
     assert bench.keys(other, tag="t") == ["a"]
@@ -177,15 +178,15 @@ def test_export_ends_a_page_at_a_mebibyte(bench: Bench) -> None:
 def test_import_keeps_what_exists_unless_told_to_replace(bench: Bench) -> None:
     bench.set("a", b"old")
     rows = packed([["a", "text", HOUR, b"new", []]])
-    assert bench.ask(op.Import(), rows).body == op.Imported(0, 1, 0)
+    assert bench.ask(op.Import(), rows).body == replies.Imported(0, 1, 0)
     assert bench.get("a") == b"old"
-    assert bench.ask(op.Import(replace=True), rows).body == op.Imported(1, 0, 0)
+    assert bench.ask(op.Import(replace=True), rows).body == replies.Imported(1, 0, 0)
     assert bench.get("a") == b"new"
 
 
 def test_import_skips_what_is_over_and_clamps_what_lasts_too_long(bench: Bench) -> None:
     rows = packed([["a", "text", 0, b"1", []], ["b", "text", 30 * DAY, b"2", []]])
-    assert bench.ask(op.Import(), rows).body == op.Imported(1, 1, 1)
+    assert bench.ask(op.Import(), rows).body == replies.Imported(1, 1, 1)
     assert bench.ask(op.Ttl(key="b")).body.ttl_ms == DAY
 
 
@@ -228,9 +229,9 @@ def test_prune_deletes_what_is_expired_and_nothing_else(bench: Bench) -> None:
         bench.set(f"k{n}", ttl_ms=5 if n % 2 else HOUR)
     bench.set("foreign", ttl_ms=5, caller=bench.someone("other"))
     bench.clock.advance(ms=5)
-    assert bench.ask(op.Prune(dry_run=True)).body == op.Pruned(50, 0, 50)
-    assert bench.ask(op.Prune()).body == op.Pruned(50, 0, 50)
-    assert bench.ask(op.Prune()).body == op.Pruned(0, 0, 0)
+    assert bench.ask(op.Prune(dry_run=True)).body == replies.Pruned(50, 0, 50)
+    assert bench.ask(op.Prune()).body == replies.Pruned(50, 0, 50)
+    assert bench.ask(op.Prune()).body == replies.Pruned(0, 0, 0)
     assert len(bench.keys()) == 50
 
 
@@ -302,7 +303,7 @@ def test_a_batch_that_fails_anywhere_has_done_nothing(bench: Bench, error: type[
         NotFound: (op.Extend(key="none", by_ms=5), b""),
         TooLarge: (op.Set(key="big"), b"x" * (2 << 20)),
     }
-    told: list[op.Event] = []
+    told: list[replies.Event] = []
     bench.engine.events.subscribe("default", "", told.append)
     before = bench.engine.store.usage(1, 0)
     lot = frames((op.Set(key="new"), b"x"), (op.Forget(keys=["old"]), b""), failing[error])
@@ -362,7 +363,7 @@ def test_watchers_hear_of_every_change_under_their_prefix_after_its_commit(bench
 
 
 def test_a_turn_that_is_rolled_back_tells_nobody(bench: Bench) -> None:
-    told: list[op.Event] = []
+    told: list[replies.Event] = []
     bench.engine.events.subscribe("default", "", told.append)
     bench.engine.begin()
     bench.engine.execute(op.Set(key="k"), b"v", bench.caller)

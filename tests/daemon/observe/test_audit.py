@@ -12,12 +12,13 @@ from stash_daemon.observe import Observer
 from stash_daemon.observe import audit as page
 from stash_daemon.settings import SHIPPED_TIERS, Settings
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import BadRequest, Busy, NotFound, StashError, Unauthenticated
 from tests.support.clock import ManualClock
 
 CALLER = Caller(namespace="team", tier=SHIPPED_TIERS[2], scopes=frozenset({"read"}), api_key_name="ci")
 PEER = Peer("uid:1000", uid=1000, pid=42)
-ENTRY = op.Entry("made", "text", 3, 1, 60_000, 9, 5, 5)
+ENTRY = replies.Entry("made", "text", 3, 1, 60_000, 9, 5, 5)
 
 
 class House:
@@ -86,9 +87,9 @@ def test_every_operation_and_every_refusal_has_its_line(house: House) -> None:
     house.serve(None, error=BadRequest("no"), caller=None)
     house.serve(op.Hello(version=1, api_key="sk_" + "a" * 43), error=Unauthenticated("no"), caller=None)
     house.serve(op.Set(), ENTRY)
-    house.serve(op.Forget(keys=["a", "b"]), op.Forgotten(1))
-    house.serve(op.Clear(prefix="p/"), op.Forgotten(7))
-    house.serve(op.KeyRevoke(name="old"), op.Done())
+    house.serve(op.Forget(keys=["a", "b"]), replies.Forgotten(1))
+    house.serve(op.Clear(prefix="p/"), replies.Forgotten(7))
+    house.serve(op.KeyRevoke(name="old"), replies.Done())
     seen = [{name: value for name, value in line.items() if name not in ("ts", "peer")} for line in house.lines()]
     common = {"request_id": "r1", "namespace": "team", "api_key_name": "ci", "key": None, "outcome": "ok", "bytes": 0}
     nobody = common | {"namespace": None, "api_key_name": None}
@@ -107,8 +108,8 @@ def test_every_operation_and_every_refusal_has_its_line(house: House) -> None:
 def test_a_batch_tells_its_parts(house: House) -> None:
     batch = op.Batch()
     house.observer.consists_of(batch, [op.Set(key="a"), op.Forget(keys=["b"])])
-    house.serve(batch, op.Done())
-    house.serve(op.Batch(), op.Done())
+    house.serve(batch, replies.Done())
+    house.serve(op.Batch(), replies.Done())
     first, second = house.lines()
     assert first["parts"] == [{"op": "set", "key": "a"}, {"op": "forget", "key": "b"}]
     assert "parts" not in second

@@ -17,6 +17,7 @@ from stash_daemon.limits import RateLimiter
 from stash_daemon.observe import MAX_REFUSALS, Observer
 from stash_daemon.settings import SHIPPED_TIERS, Settings, Tier
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import ERRORS, BadRequest, RateLimited, StashError, TooLarge
 from tests.support.clock import ManualClock
 
@@ -26,9 +27,9 @@ PEER = Peer("uid:1000", uid=1000, pid=42)
 API_KEY = "sk_" + "aZ9-_" * 8 + "abc"
 
 
-def entry(**changes: Any) -> op.Entry:
+def entry(**changes: Any) -> replies.Entry:
     fields = {"key": "k", "type": "text", "size": 3, "version": 1, "ttl_ms": 60_000, "expires_at": 9}
-    return op.Entry(**{**fields, "created_at": 5, "updated_at": 5, **changes})
+    return replies.Entry(**{**fields, "created_at": 5, "updated_at": 5, **changes})
 
 
 class House:
@@ -84,12 +85,12 @@ def test_what_happened_is_told_at_info(tmp_path: Path) -> None:
         (op.Set(key="k"), entry(updated_at=6)),
         (op.Get(key="k"), entry()),
         (op.Update(key="k", extend_ms=1), entry()),
-        (op.Extend(key="k", by_ms=1), op.Remaining(60_000, 9, 2)),
-        (op.Incr(key="k"), op.Number(1, entry())),
-        (op.Forget(keys=["k"]), op.Forgotten(1)),
-        (op.Hello(version=1), op.Done()),
-        (op.Exists(key="k"), op.Existence(exists=True)),
-        (op.Ping(), op.Pong(1)),
+        (op.Extend(key="k", by_ms=1), replies.Remaining(60_000, 9, 2)),
+        (op.Incr(key="k"), replies.Number(1, entry())),
+        (op.Forget(keys=["k"]), replies.Forgotten(1)),
+        (op.Hello(version=1), replies.Done()),
+        (op.Exists(key="k"), replies.Existence(exists=True)),
+        (op.Ping(), replies.Pong(1)),
     ]
     for request, reply in done:
         house.serve(request, reply)
@@ -100,7 +101,7 @@ def test_what_happened_is_told_at_info(tmp_path: Path) -> None:
 
 def test_debug_adds_the_rest_and_timings(tmp_path: Path) -> None:
     house = House(tmp_path)
-    house.serve(op.Exists(key="k"), op.Existence(exists=True))
+    house.serve(op.Exists(key="k"), replies.Existence(exists=True))
     assert house.events() == [("debug", "exists"), ("debug", "timing")]
 
 
@@ -142,9 +143,9 @@ def test_a_value_near_the_limit_is_a_warning(tmp_path: Path) -> None:
 
 def test_an_extend_in_the_last_moment_is_a_warning(tmp_path: Path) -> None:
     house = House(tmp_path, "WARNING")
-    house.serve(op.Extend(key="k", by_ms=60_000), op.Remaining(70_001, 9, 2))
+    house.serve(op.Extend(key="k", by_ms=60_000), replies.Remaining(70_001, 9, 2))
     assert house.events() == []
-    house.serve(op.Extend(key="k", by_ms=60_000), op.Remaining(70_000, 9, 2))
+    house.serve(op.Extend(key="k", by_ms=60_000), replies.Remaining(70_000, 9, 2))
     assert house.events() == [("warning", "extended_late")]
     assert house.lines()[0]["left_seconds"] == 10.0
 
@@ -176,7 +177,7 @@ def test_a_level_that_is_off_writes_nothing_and_never_loads_structlog(tmp_path: 
 def test_a_hostile_key_stays_one_harmless_line(tmp_path: Path, key: str) -> None:
     house = House(tmp_path, "INFO")
     house.serve(op.Get(key=key), entry(key=key))
-    house.serve(op.Forget(keys=[key] * 256), op.Forgotten(0))
+    house.serve(op.Forget(keys=[key] * 256), replies.Forgotten(0))
     data = house.path.read_bytes()
     assert data.isascii()
     assert data.count(b"\n") == 2

@@ -15,12 +15,13 @@ from stash_daemon.observe.lines import EVENTS, REFUSALS
 from stash_daemon.observe.metrics import LATENCY_BOUNDS, PAYLOAD_BOUNDS, TTL_BOUNDS, Histogram
 from stash_daemon.settings import SHIPPED_TIERS, Settings
 from stash_protocol import operations as op
+from stash_protocol import replies
 from stash_protocol.errors import BadRequest, NotFound, RateLimited, StashError
 from tests.support.clock import ManualClock
 
 OBSERVABILITY = Path(__file__).parents[3] / "docs/observability.md"
 PEER = Peer("uid:1000")
-ENTRY = op.Entry("k", "text", 3, 1, 60_000, 9, 5, 5)
+ENTRY = replies.Entry("k", "text", 3, 1, 60_000, 9, 5, 5)
 ALIVE = {"entries": 3, "bytes": 4096, "namespaces": 2}
 
 
@@ -58,7 +59,7 @@ def house() -> House:
     house.serve(red, op.Set(key="k"), payload_bytes=5_000)
     house.serve(blue, op.Get(key="k"), payload_bytes=7, duration_ns=3_000_000)
     house.serve(blue, op.Set(key="k"), RateLimited("no"))
-    house.serve(blue, op.Extend(key="k", by_ms=1), reply=op.Remaining(7_200_000, 9, 2))
+    house.serve(blue, op.Extend(key="k", by_ms=1), reply=replies.Remaining(7_200_000, 9, 2))
     house.serve(None, None, BadRequest("no"))
     house.observer.connections += 2
     house.observer.swept(10, 1_000)
@@ -110,7 +111,7 @@ def test_a_namespace_sees_its_own_figures_and_nothing_of_others(house: House) ->
     lonely = House()
     lonely.serve(someone("blue", tier=2), op.Get(key="k"), payload_bytes=7, duration_ns=3_000_000)
     lonely.serve(someone("blue", tier=2), op.Set(key="k"), RateLimited("no"))
-    lonely.serve(someone("blue", tier=2), op.Extend(key="k", by_ms=1), reply=op.Remaining(7_200_000, 9, 2))
+    lonely.serve(someone("blue", tier=2), op.Extend(key="k", by_ms=1), reply=replies.Remaining(7_200_000, 9, 2))
     assert lonely.observer.figures("blue") == blue
 
 
