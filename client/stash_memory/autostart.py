@@ -16,7 +16,9 @@ from stash_protocol.address import Address, directory
 from stash_protocol.errors import Timeout, Unreachable
 
 START_TIMEOUT = 10.0  # seconds a daemon may take until it is ready; it needs about 0.3
+DRAIN_TIMEOUT = 6.0  # seconds to try again while another daemon owns the data: one that is told to stop drains for 5
 POLL = 0.01  # seconds between two looks at what cannot be waited for: another's lock, a full backlog, a drain
+DRAIN_POLL = 0.1  # seconds between two such tries: each is a whole start
 BUSY_STATUS = 9  # what a daemon exits with that found another owner: one that drains, or that was quicker
 READY_FD = 3  # the daemon's end of the ready pipe: the first after stdin, stdout and stderr
 
@@ -91,7 +93,7 @@ def _dial_one(family: int, target: object, deadline: float) -> _socket.socket:
 
 
 def _start(address: Address, deadline: float, *, verbose: bool) -> _socket.socket:
-    give_up = min(deadline, time.monotonic() + START_TIMEOUT)
+    began = time.monotonic()
     data_dir = _private_directory("data")
     lock = os.open(data_dir + "/autostart.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -102,11 +104,11 @@ def _start(address: Address, deadline: float, *, verbose: bool) -> _socket.socke
             except OSError as error:
                 if error.errno not in (ENOENT, ECONNREFUSED):
                     raise
-            problem = _spawn(address, give_up, verbose=verbose)
+            problem = _spawn(address, min(deadline, time.monotonic() + START_TIMEOUT), verbose=verbose)
             if problem:
-                if time.monotonic() > give_up:
+                if time.monotonic() > min(began + DRAIN_TIMEOUT, deadline - DRAIN_POLL):
                     raise problem
-                _pause(deadline)
+                time.sleep(DRAIN_POLL)
     finally:
         os.close(lock)
 
@@ -230,7 +232,7 @@ def _last_line(path: str) -> str:
             lines = [line.strip() for line in file.read()[-4096:].splitlines() if line.strip()]
     except OSError:
         lines = []
-    return lines[-1].rstrip(".") if lines else "it gave no reason"
+    return lines[-1].removeprefix("stash: ").rstrip(".") if lines else "it gave no reason"
 
 
 def _unreachable(address: Address, error: OSError) -> Unreachable:

@@ -56,6 +56,8 @@ def run(settings: Settings, *, auto_started: bool = False, ready_fd: int | None 
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_INTERVAL)
     private_directory(settings.data_dir)
+    if auto_started:
+        os.chdir(settings.data_dir)  # whoever started it may want to unmount or delete where they stood
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         engine = open_engine(settings)
         try:

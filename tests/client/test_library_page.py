@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from stash_memory import Stash
 from stash_memory.api_keys import ApiKeys
@@ -25,14 +24,3 @@ def test_what_can_be_collected_is_on_the_page() -> None:
     found = re.search(r"Both take `([a-z ]+)`", PAGE)
     assert found
     assert found[1].split() == [name for name in vars(Collected) if not name.startswith("_")]
-
-
-def test_its_first_example_runs() -> None:
-    example = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    with Stash(backend="memory") as stash:
-        code = example[0].replace("stash = Stash()", "pass") + example[1]
-        names: dict[str, Any] = {"stash": stash}
-        stash.set("a", "before")
-        exec(code, names)
-        assert stash.get("plan") == {"step": 3}
-        assert names["results"] == [1, 0]

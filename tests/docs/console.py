@@ -60,13 +60,14 @@ def steps(block: Block) -> list[Step]:
     return [Step("\n".join(command), "\n".join(output)) for command, output in found]
 
 
-def run_python(block: Block, environ: dict[str, str], directory: Path) -> None:
-    """Run a python block as a program of its own."""
+def run_python(shown: list[Block], environ: dict[str, str], directory: Path) -> None:
+    """Run the python blocks of a page, one after the other, as one program: a reader goes on from block to block."""
+    program = "\n".join(block.text for block in shown)
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block.text], env=environ, cwd=directory, capture_output=True,
+        [sys.executable, "-W", "error", "-c", program], env=environ, cwd=directory, capture_output=True,
         text=True, timeout=PATIENCE,
     )  # fmt: skip
-    assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{', '.join(map(str, shown))}\n{done.stdout}{done.stderr}"
 
 
 def run_console(block: Block, environ: dict[str, str], directory: Path) -> None:

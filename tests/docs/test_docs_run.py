@@ -32,11 +32,11 @@ def home() -> Iterator[Path]:
 def test_what_a_page_shows_is_what_happens(page: Path, home: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "README.md", tmp_path)
     environ = environment(home)
-    for block in blocks(page):
-        if block.language == "python":
-            run_python(block, environ, tmp_path)
-        else:
+    shown = blocks(page)
+    for block in shown:
+        if block.language == "console":
             run_console(block, environ, tmp_path)
+    run_python([block for block in shown if block.language == "python"], environ, tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
