@@ -17,15 +17,14 @@ from typing import Self, TypeVar
 import msgspec
 
 from stash_daemon.assembly import open_embedded
-from stash_daemon.engine import Engine, Reply
+from stash_daemon.engine import SCANS, STEPS, Engine, Reply
 from stash_daemon.keys import Peer
 from stash_daemon.settings import load
 from stash_memory import wire
 from stash_memory.wire import Outcome
 from stash_protocol import operations
 from stash_protocol.errors import BadRequest, Busy, NotFound, StashError, StorageDamaged, StorageFull, Timeout
-from stash_protocol.frames import HEADER_SIZE
-from stash_protocol.operations import OPERATIONS, Get, Pace, Request
+from stash_protocol.operations import OPERATIONS, Get, Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
@@ -67,6 +66,7 @@ class EmbeddedTransport:
         self._served = 0  # requests
         self._writes = 0  # since the last sweep
         self._closed = False
+        self._forked = False
         _transports.add(self)
 
     # ── calls ──
@@ -117,18 +117,19 @@ class EmbeddedTransport:
 
     def close(self) -> None:
         """Leave the file whole and small."""
-        if self._closed or os.getpid() != self._pid:
+        if self._closed or self._forked:
             return
         with self._lock:
             self._closed = True
             self._tidy_up()
             self._engine.close()
 
-    def keep_from_dying(self) -> None:
-        """In a forked child: never let SQLite close what the parent has open.
+    def forked(self) -> None:
+        """In a forked child: refuse every call, and never let SQLite close what the parent has open.
 
         It would take the parent's log for its own, move it and delete it.
         """
+        self._forked = True
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._engine))
 
     # ── one request ──
@@ -150,9 +151,9 @@ class EmbeddedTransport:
         return reply
 
     def _enter(self, timeout: float) -> None:
-        if os.getpid() != self._pid:
+        if self._forked:
             raise BadRequest("this stash was opened before a fork; open another one in the new process")
-        if not self._lock.acquire(timeout=timeout):
+        if not (self._lock.acquire(blocking=False) or self._lock.acquire(timeout=timeout)):
             raise Timeout(f"others kept the database busy for {timeout:g} s")
         if self._closed:
             self._lock.release()
@@ -163,17 +164,17 @@ class EmbeddedTransport:
         if type(request) in _DAEMONS_OWN:
             raise BadRequest(f"{OPERATIONS[type(request)].name} is for daemons; this stash runs in your own process")
         try:
-            checked: Request = _read_request(wire.head(request, len(payload))[HEADER_SIZE:])
+            checked: Request = _read_request(wire.envelope(request))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"not a request: {error}") from None
         self._engine.admit(checked, len(payload), self._caller)
         return checked
 
     def _carry_out(self, request: Request, payload: Payload, timeout: float) -> Reply:
-        engine, pace = self._engine, OPERATIONS[type(request)].pace
-        if pace is Pace.SCAN:
+        engine, kind = self._engine, type(request)
+        if kind in SCANS:
             return engine.scan(request, self._caller)
-        if pace is Pace.STEPS:
+        if kind in STEPS:
             return self._carry_out_steps(engine.steps(request, payload, self._caller), monotonic() + timeout)
         if not engine.needs_turn(request):
             return engine.execute(request, payload, self._caller)
@@ -299,7 +300,7 @@ _transports: weakref.WeakSet[EmbeddedTransport] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for transport in _transports:
-        transport.keep_from_dying()
+        transport.forked()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -65,6 +65,21 @@ _write = msgspec.msgpack.Encoder().encode
 _READS = operations.Access.READ, operations.Access.KNOWN
 
 
+def envelope(request: Request) -> bytes:
+    """A request as it is said on the wire.
+
+    Raises:
+        BadRequest: it cannot be.
+    """
+    try:
+        said = _write(request)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadRequest(f"the request cannot be sent: {error}") from None
+    if len(said) > MAX_ENVELOPE:
+        raise BadRequest(f"the request without its value has {len(said):,} bytes; {MAX_ENVELOPE:,} are allowed")
+    return said
+
+
 def head(request: Request, payload_length: int) -> bytes:
     """A frame up to its payload.
 
@@ -72,15 +87,10 @@ def head(request: Request, payload_length: int) -> bytes:
         BadRequest: the request cannot be said on the wire.
         TooLarge: the payload cannot.
     """
-    try:
-        envelope = _write(request)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadRequest(f"the request cannot be sent: {error}") from None
-    if len(envelope) > MAX_ENVELOPE:
-        raise BadRequest(f"the request without its value has {len(envelope):,} bytes; {MAX_ENVELOPE:,} are allowed")
+    said = envelope(request)
     if payload_length > MAX_PAYLOAD:
         raise TooLarge(f"a value of {payload_length:,} bytes cannot be sent; {MAX_PAYLOAD:,} is the most")
-    return HEADER.pack(len(envelope), payload_length) + envelope
+    return HEADER.pack(len(said), payload_length) + said
 
 
 def hello(api_key: str | None) -> bytes:

@@ -125,7 +125,7 @@ class Engine(Core):
 
     def needs_turn(self, request: Request) -> bool:
         """Whether the request writes, and so belongs into a turn."""
-        return OPERATIONS[type(request)].access is Access.WRITE or (type(request) is Get and request.touch)
+        return SCOPES[type(request)] == "write" or (isinstance(request, Get) and request.touch)
 
     def weight(self, request: Request, payload: Payload) -> int:
         """How many requests this one counts as where requests are counted."""
