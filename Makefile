@@ -19,7 +19,7 @@ check-code: .venv/installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n auto --cov $(CORE)
+	$(BIN)/pytest -q -n auto $(CORE) --cov
 
 bench: .venv/installed-bench  ## measure stash beside Redis, diskcache and the bare interpreter (QUICK=1: two minutes)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
