@@ -13,14 +13,15 @@ import time
 from errno import EAGAIN, ECONNREFUSED, ENOENT
 
 from stash_protocol.address import Address, directory
-from stash_protocol.errors import Timeout, Unreachable
+from stash_protocol.errors import Busy, StashError, Timeout, Unreachable, from_code
 
 START_TIMEOUT = 10.0  # seconds a daemon may take until it is ready; it needs about 0.3
 DRAIN_TIMEOUT = 6.0  # seconds to try again while another daemon owns the data: one that is told to stop drains for 5
 POLL = 0.01  # seconds between two looks at what cannot be waited for: another's lock, a full backlog, a drain
 DRAIN_POLL = 0.1  # seconds between two such tries: each is a whole start
-BUSY_STATUS = 9  # what a daemon exits with that found another owner: one that drains, or that was quicker
 READY_FD = 3  # the daemon's end of the ready pipe: the first after stdin, stdout and stderr
+FIRST_FD = READY_FD + 1  # from here on descriptors are in nobody's way: not the caller's 0 to 2, not the daemon's 0 to 3
+VERDICT_BYTES = 4096  # at least what a daemon writes at once when it cannot start
 
 # SIGHUP, SIGINT, SIGQUIT, SIGTERM: a shell's background jobs ignore some of them, and the daemon must not inherit
 # that. As numbers, for importing `signal` costs a millisecond; they are the same on every Unix.
@@ -42,6 +43,7 @@ def connect(address: Address, timeout: float, *, autostart: bool, verbose: bool 
     Raises:
         Unreachable: no daemon answers, and none was or could be started.
         Timeout: the time ran out.
+        StashError: what kept the daemon from starting, as the daemon names it.
     """
     deadline = time.monotonic() + timeout
     try:
@@ -53,10 +55,12 @@ def connect(address: Address, timeout: float, *, autostart: bool, verbose: bool 
             raise _unreachable(address, error) from None
         if os.environ.get("STASH_AUTOSTART") == "0":
             raise _unreachable(address, error) from None
+    began = time.monotonic()
     try:
         return _start(address, deadline, verbose=verbose)
     except TimeoutError:
-        raise Timeout(f"a daemon is being started, but {timeout:g} s were over before it was ready") from None
+        waited = time.monotonic() - began
+        raise Timeout(f"a daemon is being started, but was not ready within {waited:.1f} s") from None
     except OSError as error:
         raise Unreachable(f"no daemon could be started for {address}: {_reason(error)}") from None
 
@@ -104,24 +108,21 @@ def _start(address: Address, deadline: float, *, verbose: bool) -> _socket.socke
             except OSError as error:
                 if error.errno not in (ENOENT, ECONNREFUSED):
                     raise
-            problem = _spawn(address, min(deadline, time.monotonic() + START_TIMEOUT), verbose=verbose)
-            if problem:
+            try:
+                _spawn(address, min(deadline, time.monotonic() + START_TIMEOUT), verbose=verbose)
+            except Busy:  # another owner: one that drains, or that was quicker
                 if time.monotonic() > min(began + DRAIN_TIMEOUT, deadline - DRAIN_POLL):
-                    raise problem
+                    raise
                 time.sleep(DRAIN_POLL)
     finally:
         os.close(lock)
 
 
-def _spawn(address: Address, deadline: float, *, verbose: bool) -> Unreachable | None:
-    """Start a daemon and wait until it is ready.
-
-    Returns:
-        None, or the error to raise should it go on: another owner keeps the new daemon from starting.
-    """
+def _spawn(address: Address, deadline: float, *, verbose: bool) -> None:
+    """Start a daemon and wait until it is ready; raises what keeps it from that."""
     log_path = _private_directory("log") + "/daemon.err"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    ready, ready_end = os.pipe()
+    ready, ready_end = _pipe()
     try:
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -142,33 +143,46 @@ def _spawn(address: Address, deadline: float, *, verbose: bool) -> Unreachable |
         os.close(ready_end)
         ready_end = -1
         _adopt(pid)
-        if not _wait_ready(ready, deadline):
-            return _failure(pid, log_path)
+        verdict = _wait(ready, deadline)
+        if verdict != b"1":
+            _reap(pid)
+            raise _failure(verdict, log_path)
     finally:
         os.close(ready)
         if ready_end >= 0:
             os.close(ready_end)
     if verbose:
         print(f"stash: started the daemon (pid {pid})", file=sys.stderr)
-    return None
 
 
-def _failure(pid: int, log_path: str) -> Unreachable:
-    """What became of a daemon that closed its ready pipe without a word."""
-    status = _reap(pid)
-    error = Unreachable(f"the daemon could not start: {_last_line(log_path)}; `stash doctor` looks into it")
-    if status != BUSY_STATUS:
-        raise error
-    return error
+def _pipe() -> tuple[int, int]:
+    """A pipe at numbers the daemon's own descriptors do not take: a caller may have closed its 0, 1 or 2."""
+    ends = os.pipe()
+    try:
+        reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, FIRST_FD) for end in ends)
+    finally:
+        for end in ends:
+            os.close(end)
+    return reading, writing
 
 
-def _wait_ready(ready: int, deadline: float) -> bool:
-    """True once the daemon is ready, False if it ended first."""
-    from select import select  # only the one call in thousands that starts a daemon needs it
+def _wait(ready: int, deadline: float) -> bytes:
+    """What the daemon says first: ``1`` once it is ready, else its error, or nothing when it could not even say that."""
+    from select import POLLIN, poll  # only the one call in thousands that starts a daemon needs it
 
-    if not select([ready], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    poller = poll()
+    poller.register(ready, POLLIN)
+    if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
         raise TimeoutError
-    return os.read(ready, 1) == b"1"
+    return os.read(ready, VERDICT_BYTES)
+
+
+def _failure(verdict: bytes, log_path: str) -> StashError:
+    """The error of a daemon that could not start."""
+    code, _, message = verdict.decode(errors="replace").partition(" ")
+    if not message:
+        return Unreachable(f"the daemon could not start: {_last_line(log_path)}; `stash doctor` looks into it")
+    return from_code(code, f"the daemon could not start: {message}")
 
 
 def _environment(address: Address) -> dict[str, str]:
@@ -236,7 +250,11 @@ def _last_line(path: str) -> str:
 
 
 def _unreachable(address: Address, error: OSError) -> Unreachable:
-    return Unreachable(f"no daemon answers at {address}: {_reason(error)}; `stash serve` starts one")
+    if address.scheme == "unix":
+        cure = "`stash serve` starts one"
+    else:
+        cure = f"one must run on that host, with --tcp HOST:{address.port}"
+    return Unreachable(f"no daemon answers at {address}: {_reason(error)}; {cure}")
 
 
 def _reason(error: OSError) -> str:

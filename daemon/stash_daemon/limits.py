@@ -130,8 +130,7 @@ def _refuse_empty(bucket: _Bucket, cost: int, paid: int, limit: str) -> None:
     if cost * TOKEN > bucket.capacity:
         raise RateLimited(f"{limit}, {bucket.capacity // TOKEN:,} at once; a batch of {cost:,} never fits")
     if bucket.missing(cost - paid):
-        missing = bucket.missing(cost)
-        raise RateLimited(f"{limit}; the next one in {missing / 1000:g} s", retry_after=missing / 1000)
+        raise RateLimited(limit, retry_after=bucket.missing(cost) / 1000)
 
 
 class _Buckets:

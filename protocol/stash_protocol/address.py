@@ -17,11 +17,18 @@ MAX_SOCKET_PATH = 103  # bytes: macOS's sun_path less its closing zero; Linux ha
 
 
 def directory(kind: str, environ: dict[str, str] | None = None) -> str:
-    """The user's directory for ``"config"``, ``"data"`` or ``"log"``; ``STASH_HOME`` puts all three in one."""
+    """The user's directory for ``"config"``, ``"data"`` or ``"log"``; ``STASH_HOME`` puts all three in one.
+
+    Raises:
+        BadRequest: ``STASH_HOME`` is relative: every working directory would have a store and a daemon of its own.
+    """
     env = os.environ if environ is None else environ
     home = env.get("STASH_HOME")
     if home:
-        return os.path.abspath(os.path.expanduser(home))
+        path = os.path.expanduser(home)
+        if not os.path.isabs(path):
+            raise BadRequest(f"STASH_HOME must be an absolute path, not {home!r}")
+        return os.path.normpath(path)
     user = env.get("HOME") or os.path.expanduser("~")
     if sys.platform == "darwin":
         return user + ("/Library/Logs/stash" if kind == "log" else "/Library/Application Support/stash")
@@ -34,7 +41,11 @@ def directory(kind: str, environ: dict[str, str] | None = None) -> str:
 
 
 def config_path(environ: dict[str, str] | None = None) -> str:
-    """The configuration file."""
+    """The configuration file.
+
+    Raises:
+        BadRequest: see `directory`.
+    """
     return directory("config", environ) + "/config.toml"
 
 
@@ -42,7 +53,7 @@ def socket_path(environ: dict[str, str] | None = None) -> str:
     """The daemon's socket: ``STASH_SOCKET``, or ``stash.sock`` in the data directory.
 
     Raises:
-        BadRequest: the path is longer than a socket's may be.
+        BadRequest: the path is longer than a socket's may be; or see `directory`.
     """
     env = os.environ if environ is None else environ
     path = os.path.abspath(env.get("STASH_SOCKET") or directory("data", environ) + "/stash.sock")

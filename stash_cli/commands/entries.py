@@ -33,7 +33,9 @@ def _as_json(item: bytes, *, is_json: bool) -> bytes:
         if is_json:
             render.check_json(text)
     except UnicodeDecodeError:
-        raise BadRequest("an item of a list is text or JSON, and this is not UTF-8") from None
+        raise BadRequest(
+            "an item of a list is text or JSON, and this is not UTF-8: append its base64, or keep it with `stash set`"
+        ) from None
     except ValueError as error:
         raise BadRequest(f"--json-value: the item is not JSON: {error}") from None
     return item if is_json else render.dump(text).encode()

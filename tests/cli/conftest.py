@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,20 @@ class Command:
         done = self("--json", *words, stdin=stdin)
         assert done.stderr == b""
         return done.returncode, json.loads(done.stdout)["error"]
+
+    def configure(self, text: str) -> None:
+        """Write the configuration file."""
+        path = Path(self.home, "config.toml")
+        path.touch(0o600)
+        path.write_text(text)
+
+
+def free_port() -> int:
+    """A port of this machine where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def _end(home: str) -> None:

@@ -55,6 +55,18 @@ def test_stash_home_puts_everything_in_one_directory(kind: str) -> None:
     assert socket_path(environ) == "/srv/stash/stash.sock"
 
 
+@pytest.mark.parametrize("home", ["here", "./here", "~nobody-of-that-name/here"])
+def test_a_relative_home_is_refused(home: str) -> None:
+    for find in (config_path, socket_path):
+        with pytest.raises(BadRequest, match="STASH_HOME must be an absolute path"):
+            find({"STASH_HOME": home})
+
+
+def test_a_home_may_begin_with_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert directory("data", {"STASH_HOME": "~/memory"}) == "/home/ada/memory"
+
+
 def test_an_empty_variable_is_no_variable() -> None:
     assert directory("data", {"HOME": "/home/ada", "XDG_DATA_HOME": "", "STASH_HOME": ""}).startswith("/home/ada/")
 

@@ -272,7 +272,7 @@ class SocketDoor:
             caller = keys.first_caller() if self.engine.settings.require_api_key else keys.local_caller()
             if connection.local and caller is not None:
                 return caller
-            raise Unauthenticated("an API key is needed here; set STASH_API_KEY")
+            raise Unauthenticated("an API key is needed here: in STASH_API_KEY, or in a file that --api-key-file names")
         self._throttle.check(connection.peer)
         try:
             caller = self.engine.keys.authenticate(api_key)
