@@ -10,6 +10,7 @@ from stash_cli.wire import Connection
 from stash_memory.autostart import connect as dial
 from stash_protocol.address import Address, config_path, directory, parse_address, socket_path
 from stash_protocol.errors import BadRequest, Internal, StashError
+from stash_protocol.types import format_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ class Call:
     def note_clamped(self, reply: dict[str, Any]) -> None:
         """Say it if the entry got less time than was asked for."""
         if reply.get("clamped") and not self.as_json:
-            streams.say(f"the tier's longest TTL holds: {reply['ttl_ms'] / 1000:g} s are left")
+            caller = self.connect().welcome()
+            longest = format_duration(caller["max_ttl_ms"])
+            streams.say(f"{longest} is the longest TTL of tier {caller['tier']}; it was clamped")
 
 
 def wire_fields(verb: Verb, values: dict[str, Any]) -> dict[str, Any]:
@@ -92,14 +95,18 @@ def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Conne
     """A connection to the daemon the global options and the environment name."""
     config = read_config()
     where, credential = address(values, config), api_key(values, config)
-    allowed = os.environ.get("STASH_AUTOSTART", config.get("autostart", "1")).lower()
-    start = autostart and allowed not in ("0", "false", "no", "off")
+    start = autostart and may_start(config)
     stream: Any = dial(where, timeout, autostart=start, verbose="verbose" in values)
     if where.scheme == "tls":
         from stash_cli.tls import secure
 
         stream = secure(stream, where, timeout)
     return Connection(stream, where, credential, timeout)
+
+
+def may_start(config: dict[str, str]) -> bool:
+    """Whether a daemon may be started where none runs: environment, then configuration."""
+    return os.environ.get("STASH_AUTOSTART", config.get("autostart", "1")).lower() not in ("0", "false", "no", "off")
 
 
 def address(values: dict[str, Any], config: dict[str, str]) -> Address:
