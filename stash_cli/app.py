@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -14,19 +13,19 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Exit, TyperException
 
 from stash_cli import help as help_text
+from stash_cli import streams
 from stash_cli.call import Call, carry_out, report
-from stash_cli.options import GLOBAL_OPTIONS, Argument, Option, Verb
+from stash_cli.options import GLOBAL_OPTIONS, VERSION, Argument, Option, Verb
 from stash_cli.verbs import GROUPS, VERBS
-from stash_protocol.errors import BadRequest
+from stash_protocol.errors import BadRequest, StashError
 
 GROUP_SETTINGS = {"help_option_names": ["-h", "--help"]}
-VERSION_FLAG = "version"
 
 
 def run(words: list[str]) -> int:
     """Carry out a command line; the exit status."""
     if not words:
-        sys.stderr.write(help_text.overview())
+        streams.tell(help_text.overview())
         return BadRequest.exit_status
     command = typer.main.get_command(build(_wanted(words)))
     try:
@@ -35,6 +34,8 @@ def run(words: list[str]) -> int:
         return ended.exit_code
     except TyperException as problem:  # a usage error: Typer says what, we say it like every other error
         return report(BadRequest(_sentence(problem)), as_json=_wants_json(words))
+    except StashError as problem:  # help or version cannot be shown
+        return report(problem, as_json=_wants_json(words))
     return status if isinstance(status, int) else 0
 
 
@@ -75,7 +76,7 @@ def _command(verb: Verb) -> Callable[..., int]:
         typed = {**(ctx.find_root().obj or {}), **_typed(given)}
         return carry_out(verb, typed, _load(verb))
 
-    rows = (*verb.rows, *GLOBAL_OPTIONS)
+    rows = (*verb.rows, *GLOBAL_OPTIONS, VERSION)
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [_context_parameter(), *(_parameter(row) for row in rows)]
     )
@@ -84,18 +85,27 @@ def _command(verb: Verb) -> Callable[..., int]:
 
 def _global_options() -> Callable[..., None]:
     def options(ctx: typer.Context, **given: Any) -> None:
-        if given.pop(VERSION_FLAG):
-            sys.stdout.write(f"stash {version('stash-memory')}\n")
-            raise Exit(0)
         ctx.obj = _typed(given)
         if ctx.invoked_subcommand is None:
             ctx.fail("Missing command.")
 
-    version_flag = Option("--version", "flag", "Print the version.")
     options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [_context_parameter(), *(_parameter(row) for row in (*GLOBAL_OPTIONS, version_flag))]
+        [_context_parameter(), *(_parameter(row) for row in (*GLOBAL_OPTIONS, VERSION))]
     )
     return options
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # what Typer calls it with
+    if wanted:
+        streams.emit(f"stash {version('stash-memory')}\n")
+        raise Exit(0)
+
+
+def _print_help(ctx: typer.Context, _option: Any, wanted: bool) -> None:  # noqa: FBT001  # what Typer calls it with
+    """Without the buffer of `sys.stdout`, which tells too late what keeps it from being written."""
+    if wanted:
+        streams.emit(ctx.get_help() + "\n")
+        raise Exit(0)
 
 
 def _context_parameter() -> inspect.Parameter:
@@ -106,7 +116,8 @@ def _parameter(row: Argument | Option) -> inspect.Parameter:
     """Everything is text here: `options.read` reads it, the same for both ways of parsing."""
     if isinstance(row, Option):
         kind: Any = bool if row.kind == "flag" else list[str] if row.many else str
-        info: Any = typer.Option(*row.flags, metavar=row.metavar or None)
+        first: dict[str, Any] = {"is_eager": True, "callback": _print_version} if row is VERSION else {}
+        info: Any = typer.Option(*row.flags, metavar=row.metavar or None, **first)
         default: Any = False if row.kind == "flag" else None
     else:
         kind = list[str] if row.many else str
@@ -142,21 +153,30 @@ def _sentence(problem: TyperException) -> str:
     return f"{message}; {hint}see `stash {command.help} --help`"
 
 
-class _Command(TyperCommand):
+class _PrintsHelp:
+    """A command whose help goes straight to stdout."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the command this is mixed into
+        option.callback = _print_help
+        return option
+
+
+class _Command(_PrintsHelp, TyperCommand):
     """A command that shows the help made from the table; its own `help` is the verb's name."""
 
     def get_help(self, ctx: Any) -> str:  # noqa: ARG002  # the name Typer gives it
         return help_text.of_verb(next(verb for verb in VERBS if verb.name == self.help)).rstrip("\n")
 
 
-class _Overview(TyperGroup):
+class _Overview(_PrintsHelp, TyperGroup):
     """The whole command."""
 
     def get_help(self, ctx: Any) -> str:  # noqa: ARG002  # the name Typer gives it
         return help_text.overview().rstrip("\n")
 
 
-class _GroupOverview(TyperGroup):
+class _GroupOverview(_PrintsHelp, TyperGroup):
     """The verbs that share a first word."""
 
     def get_help(self, ctx: Any) -> str:  # noqa: ARG002  # the name Typer gives it

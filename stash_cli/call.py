@@ -201,10 +201,12 @@ def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | Non
 def report(problem: StashError, *, as_json: bool) -> int:
     """Tell the user; the exit status."""
     if as_json:
-        try:  # noqa: SIM105  # contextlib takes a millisecond
+        try:
             streams.emit(render.error(problem) + "\n")
-        except OSError:
+        except BrokenPipeError:
             pass  # whoever asked is gone; the exit status still says it
+        except StashError:  # stdout cannot be written, and may be the problem itself
+            streams.say(problem.message)
     else:
         wait = f" (try again in {problem.retry_after:.3g} s)" if problem.retry_after else ""
         streams.say(problem.message + wait)
@@ -222,12 +224,12 @@ def die_of(number: int) -> None:
 def _unexpected(problem: Exception) -> StashError:
     import traceback
 
-    path = f"{directory('log')}/{ERROR_LOG}"
     try:
+        path = f"{directory('log')}/{ERROR_LOG}"
         os.makedirs(directory("log"), mode=0o700, exist_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
             traceback.print_exception(problem, file=file)
-    except OSError:
+    except (OSError, StashError):
         path = "nowhere: the log directory cannot be written"
     said = " ".join(str(problem).split()) or type(problem).__name__
     return Internal(f"something went wrong that should not: {said}; its details are in {path}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from stash_cli.options import GLOBAL_OPTIONS, Argument, Option, Verb
+from stash_cli.options import GLOBAL_OPTIONS, VERSION, Argument, Option, Verb
 from stash_cli.verbs import ADMIN_VERBS, DAEMON_VERBS, GROUPS, HOT_VERBS, VALUE_VERBS, VERBS
 
 WIDTH = 100  # columns: the longest line that is still read with ease
@@ -59,7 +59,7 @@ def all_global_options() -> tuple[Option, ...]:
     """The options of every verb, and the two that are answered before any."""
     return (
         *GLOBAL_OPTIONS,
-        Option("--version", "flag", "Print the version."),
+        VERSION,
         Option("-h --help", "flag", "Print this."),
     )
 

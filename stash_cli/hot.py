@@ -167,7 +167,7 @@ def forget(call: Call) -> None:
 def _agreed(chosen: dict[str, str]) -> bool:
     words = {"prefix": "whose key starts with {!r}", "tag": "with the tag {!r}"}
     what = " and ".join(words[name].format(text) for name, text in chosen.items())
-    streams.ask(f"Forget every entry {what}? [y/N] ")
+    streams.tell(f"Forget every entry {what}? [y/N] ")
     return streams.read_some().strip().lower() in (b"y", b"yes")
 
 

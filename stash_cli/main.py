@@ -8,10 +8,12 @@ import sys
 from stash_cli import hot
 from stash_cli.call import SIGINT, carry_out, die_of
 from stash_cli.fast import parse
+from stash_protocol.descriptors import occupy_standard
 
 
 def main() -> int:
     """Carry out the command line; the exit status."""
+    occupy_standard()
     try:
         words = sys.argv[1:]
         found = parse(words)

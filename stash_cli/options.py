@@ -162,6 +162,9 @@ GLOBAL_OPTIONS = (
 )
 """For every verb, before or after it."""
 
+VERSION = Option("--version", "flag", "Print the version.")
+"""Before a verb or after it too, but answered before anything is read."""
+
 
 def read(row: Argument | Option, text: str) -> Any:
     """The value somebody typed.

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import os
+from errno import EBADF
 
-from stash_protocol.errors import BadRequest
+from stash_protocol.errors import BadRequest, Internal
 
 CHUNK = 1 << 16  # bytes read at once
 
 
 def emit(data: bytes | str) -> None:
-    """Write all of it to stdout, now. A closed pipe raises BrokenPipeError."""
+    """Write all of it to stdout, now. A closed pipe raises BrokenPipeError.
+
+    Raises:
+        Internal: it cannot be written: stdout is closed, or its disk is full.
+    """
     view = memoryview(data.encode(errors="surrogateescape") if isinstance(data, str) else data)
-    while view:
-        view = view[os.write(1, view) :]
+    try:
+        while view:
+            view = view[os.write(1, view) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Internal(f"stdout cannot be written: {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """What keeps a file from being read or written."""
+    return "it is closed" if error.errno == EBADF else (error.strerror or str(error)).lower()
 
 
 def say(message: str) -> None:
     """One line for people, on stderr."""
+    tell(f"stash: {message}\n")
+
+
+def tell(text: str) -> None:
+    """A text for people, on stderr: help, or a question whose answer is for `read_some`."""
     try:  # noqa: SIM105  # contextlib takes a millisecond
-        os.write(2, f"stash: {message}\n".encode(errors="backslashreplace"))
+        os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
         pass  # nobody listens, and that is no reason to fail
-
-
-def ask(question: str) -> None:
-    """A question for people, on stderr; the answer is for `read_some`."""
-    os.write(2, question.encode(errors="backslashreplace"))
 
 
 def is_terminal(descriptor: int) -> bool:
@@ -78,7 +93,7 @@ def read_some() -> bytes:
     try:
         return os.read(0, CHUNK)
     except OSError as error:
-        raise BadRequest(f"stdin cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise BadRequest(f"stdin cannot be read: {reason(error)}") from None
 
 
 def rest_of_stdin() -> int:

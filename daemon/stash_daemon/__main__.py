@@ -6,23 +6,31 @@ import os
 import sys
 
 from stash_daemon.settings import load
+from stash_daemon.starter import Starter
+from stash_protocol.descriptors import occupy_standard
 from stash_protocol.errors import BadRequest, StashError
 
 
 def main(arguments: list[str]) -> int:
-    """Run the daemon; its exit status. What keeps it from starting is one line on stderr."""
+    """Run the daemon; its exit status.
+
+    What keeps it from starting is one line on stderr, and goes with its code to whoever waits at ``--ready-fd``.
+    """
+    occupy_standard()
+    starter = Starter(None)
     try:
-        flags, auto_started, ready_fd = _read(arguments)
+        flags, auto_started, starter = _read(arguments)
         settings = load(flags, os.environ)
         from stash_daemon.app import run  # after the settings: what is wrong with them is said sooner
 
-        return run(settings, auto_started=auto_started, ready_fd=ready_fd)
+        return run(settings, auto_started=auto_started, starter=starter)
     except StashError as error:
         print(f"stash: {error.message}", file=sys.stderr)
+        starter.failed(error)
         return error.exit_status
 
 
-def _read(arguments: list[str]) -> tuple[dict[str, str], bool, int | None]:
+def _read(arguments: list[str]) -> tuple[dict[str, str], bool, Starter]:
     """Settings by name, and the two words that are none."""
     flags: dict[str, str] = {}
     auto_started = False
@@ -40,7 +48,7 @@ def _read(arguments: list[str]) -> tuple[dict[str, str], bool, int | None]:
     ready = flags.pop("ready-fd", None)
     if ready is not None and not ready.isdigit():
         raise BadRequest("--ready-fd needs the number of an open descriptor")
-    return flags, auto_started, None if ready is None else int(ready)
+    return flags, auto_started, Starter(None if ready is None else int(ready))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
+
+from stash_protocol import frames
 
 PATIENCE = 30  # seconds
 
@@ -154,13 +157,77 @@ def test_a_reader_that_leaves_is_no_error(stash, words) -> None:
     assert process.returncode in (-signal.SIGPIPE, 1)
 
 
-def test_a_full_disk_behind_stdout_is_said(stash) -> None:
-    stash.ok("set", "k", "v")
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            ["get", "k"],
+            ["get", "k", "--json"],
+            ["list"],
+            ["status"],
+            ["set", "k", "v"],
+            ["export"],
+            ["config", "path"],
+        ),
+        *(["--help"], ["get", "--help"], ["key", "--help"], ["--version"], ["get", "--version"]),
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_stdout_is_said_in_one_line(own, words) -> None:
+    own.ok("set", "k", "v")
     with open("/dev/full", "wb") as full:
-        process = subprocess.run(stash.line("get", "k"), stdout=full, stderr=subprocess.PIPE, env=stash.environment)
-    assert process.returncode == 1
-    assert b"No space left" in process.stderr
-    assert b"Traceback" not in process.stderr
+        process = subprocess.run(own.line(*words), stdout=full, stderr=subprocess.PIPE, env=own.environment)
+    said = b"stash: stdout cannot be written: no space left on device\n"
+    assert (process.returncode, process.stderr) == (1, said)
+    assert not Path(own.home, "cli.err").exists()
+
+
+def _closing(stash, closed: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with some of its standard descriptors closed."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *stash.line(*words)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=stash.environment,
+        timeout=PATIENCE,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "2>&-", "<&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_a_closed_descriptor_never_makes_a_value_a_command(own, closed: str) -> None:
+    own.ok("set", "victim", "v")
+    forget = msgpack.packb({"op": "forget", "keys": ["victim"], "id": 1})
+    own.ok("set", "evil", stdin=frames.pack(forget))
+    done = _closing(own, closed, "get", "evil")
+    assert own.ok("get", "victim") == b"v"
+    if ">&-" in closed.split():
+        said = b"" if "2>&-" in closed else b"stash: stdout cannot be written: it is closed\n"
+        assert (done.returncode, done.stderr) == (1, said)
+    else:
+        assert (done.returncode, done.stdout) == (0, own.ok("get", "evil"))
+
+
+def test_without_a_single_descriptor_a_verb_still_starts_the_daemon(own) -> None:
+    assert _closing(own, "<&- >&- 2>&-", "set", "k", "v").returncode == 1, "the key could not be printed"
+    assert own.ok("get", "k") == b"v"
+
+
+def test_what_is_meant_for_a_closed_stderr_does_not_come_out_of_stdout(own) -> None:
+    assert _closing(own, "2>&-", "set", "k", "v", "-v").stdout == b"k\n"
+
+
+def test_a_working_directory_that_is_gone_is_no_defect(own, tmp_path) -> None:
+    script = f'mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; STASH_HOME=relative exec "$@"'
+    done = subprocess.run(["sh", "-c", script, "sh", *own.line("get", "k")], capture_output=True, env=own.environment)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+
+
+def test_a_defect_is_said_even_where_its_details_have_no_place(own) -> None:
+    breaking = "from stash_cli import hot; hot.exists = lambda call: 1 / 0; from stash_cli.main import main; main()"
+    line = [*own.line()[:3], breaking, "exists", "k"]
+    done = subprocess.run(line, capture_output=True, env={**own.environment, "STASH_HOME": "relative"})
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"nowhere" in done.stderr
 
 
 def test_what_should_not_go_wrong_is_logged_and_not_shown(own) -> None:
@@ -177,11 +244,8 @@ def test_what_should_not_go_wrong_is_logged_and_not_shown(own) -> None:
 
 
 def test_stdin_that_is_closed_is_said(stash) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *stash.line("set", "k")], capture_output=True, env=stash.environment
-    )
-    assert done.returncode == 2
-    assert b"stdin" in done.stderr
+    done = _closing(stash, "<&-", "set", "k")
+    assert (done.returncode, done.stderr) == (2, b"stash: stdin cannot be read: it is closed\n")
 
 
 def test_a_daemon_that_dies_in_the_middle_is_unreachable(own) -> None:
