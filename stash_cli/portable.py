@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from typing import Any
@@ -11,7 +12,9 @@ from stash_cli import render
 from stash_protocol.errors import BadRequest
 from stash_protocol.types import check_key
 
-_decoder = json.JSONDecoder()
+MAX_LINE = 1400 << 20  # bytes of one line: the largest value any tier may have takes 1,200 MiB in base64
+
+MAX_SECONDS = 4e9  # beyond any TTL there is
 
 
 def line_of(row: dict[str, Any], value: bytes, tags: list[str]) -> bytes:
@@ -38,14 +41,15 @@ def row_of(line: bytes, default_ttl: int) -> tuple[str, str, int, bytes, list[st
         BadRequest: it is no entry; the message says what is wrong with it.
     """
     try:
-        members = _members(line.decode())
-    except (ValueError, RecursionError, IndexError) as error:
+        text = line.decode()
+    except UnicodeDecodeError as error:
         raise BadRequest(f"not a JSON object: {error}") from None
+    members = members_of(text)
     plain = {name: value for name, (value, _) in members.items()}
     key, ttl, tags = plain.get("key"), plain.get("ttl"), plain.get("tags", [])
     if not isinstance(key, str):
         raise BadRequest("it has no key")
-    if not (ttl is None or (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and ttl < 4e9)):
+    if not (ttl is None or (isinstance(ttl, (int, float)) and not isinstance(ttl, bool) and abs(ttl) < MAX_SECONDS)):
         raise BadRequest("ttl must be seconds")
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise BadRequest("tags must be a list of texts")
@@ -75,12 +79,21 @@ def _read_value(plain: dict[str, Any], members: dict[str, tuple[Any, str]]) -> t
         raise BadRequest("the value is not valid Unicode") from None
 
 
-def _members(line: str) -> dict[str, tuple[Any, str]]:
+def members_of(line: str) -> dict[str, tuple[Any, str]]:
     """The members of a JSON object: the value of each, and its text as it stands there.
 
     Raises:
-        ValueError: not an object; IndexError where it ends too soon.
+        BadRequest: it is no JSON object; the message says where.
     """
+    try:
+        return _scan(line)
+    except IndexError:
+        raise BadRequest("not a JSON object: it ends too soon") from None
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(f"not a JSON object: {error}") from None
+
+
+def _scan(line: str) -> dict[str, tuple[Any, str]]:
     place = _skip(line, 0)
     if line[place] != "{":
         raise ValueError("it does not begin with {")
@@ -110,3 +123,15 @@ def _skip(line: str, place: int) -> int:
     while line[place] in " \t\r\n":
         place += 1
     return place
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; one with more digits than Python reads is beyond every bound, and its text is kept anyway."""
+    return int(digits) if len(digits) <= sys.int_info.default_max_str_digits else float(digits)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}")
+
+
+_decoder = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stash_cli import render, streams
+from stash_cli import portable, render, streams
 from stash_cli.call import Call
 from stash_cli.options import Argument, Option, Verb, read
 from stash_cli.verbs import VERBS
@@ -19,7 +18,6 @@ from stash_protocol.frames import HEADER, HEADER_SIZE
 
 WINDOW = 256  # requests in flight
 WINDOW_BYTES = 1 << 16  # bytes of them: fewer than a socket's buffers hold, so that sending never waits for our reading
-MAX_LINE = 700 << 20  # bytes of one line: the largest value a tier may allow, in base64
 MAX_ATOMIC = 1000  # commands of one transaction
 
 OPS = {
@@ -166,8 +164,8 @@ def _chunks_of_lines() -> Iterator[list[bytes]]:
             held, size = [], 0
         held.append(rest)
         size += len(rest)
-        if size > MAX_LINE:
-            raise BadRequest(f"a line has more than {MAX_LINE:,} bytes")
+        if size > portable.MAX_LINE:
+            raise BadRequest(f"a line has more than {portable.MAX_LINE:,} bytes")
     if (last := b"".join(held)).strip():
         yield [last]
 
@@ -181,16 +179,15 @@ def _parse(line: bytes) -> Command | Failed:
 
 def _read(line: bytes) -> Command:
     try:
-        given = json.loads(line, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        members = portable.members_of(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
         raise BadRequest(f"not a JSON object: {error}") from None
-    if not isinstance(given, dict):
-        raise BadRequest("not a JSON object")
+    given = {name: value for name, (value, _) in members.items()}
     op = given.pop("op", None)
     verb = OPS.get(op) if isinstance(op, str) else None
     if verb is None:
         raise BadRequest(f"op must be one of {', '.join(OPS)}")
-    payload, kind = _payload(verb, given)
+    payload, kind = _payload(verb, given, members)
     fields = {} if kind is None else {"type": kind}
     if verb.op == "forget" and "key" in given:
         given["keys"] = [given.pop("key")]
@@ -208,10 +205,6 @@ def _read(line: bytes) -> Command:
     return Command(verb.op, fields, payload)
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"JSON has no {name}")
-
-
 def _rows(verb: Verb) -> dict[str, Argument | Option]:
     """The verb's fields by the names they have in a line: those of the wire, without the unit."""
     named = {row.wire.removesuffix("_ms"): row for row in verb.rows if row.wire}
@@ -223,14 +216,15 @@ def _rows(verb: Verb) -> dict[str, Argument | Option]:
 LIMIT = Option("--limit", "number", "At most so many.", "limit")
 
 
-def _payload(verb: Verb, given: dict[str, Any]) -> tuple[bytes, str | None]:
-    """The value of a line and its type; None where there is none."""
+def _payload(verb: Verb, given: dict[str, Any], members: dict[str, tuple[Any, str]]) -> tuple[bytes, str | None]:
+    """The value of a line, JSON as it stands there, and its type; None where there is none."""
     if verb.op not in ("set", "update", "append"):
         return b"", None
     if verb.op == "append":
         if "value" not in given:
             raise BadRequest("append needs 'value'")
-        return _dump(given.pop("value")), None
+        del given["value"]
+        return members["value"][1].encode(), None
     if "value_base64" in given:
         try:
             return a2b_base64(str(given.pop("value_base64")), strict_mode=True), "bytes"
@@ -248,14 +242,7 @@ def _payload(verb: Verb, given: dict[str, Any]) -> tuple[bytes, str | None]:
             return value.encode(), "text"
         except UnicodeEncodeError:
             raise BadRequest("the value is not valid Unicode") from None
-    return _dump(value), "json"
-
-
-def _dump(value: object) -> bytes:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:
-        raise BadRequest(f"the value cannot be kept as JSON: {error}") from None
+    return members["value"][1].encode(), "json"
 
 
 def _field(row: Argument | Option, name: str, value: Any) -> Any:
@@ -267,18 +254,14 @@ def _field(row: Argument | Option, name: str, value: Any) -> Any:
     if row.many:
         if not (isinstance(value, list) and value):
             raise BadRequest(f"{name!r} must be a list")
-        return [_field(_single(row), name, item) for item in value]
+        return [_field(Argument(name, row.kind, row.help), name, item) for item in value]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, float) and not math.isfinite(value):
         raise BadRequest(f"{name!r} must be finite")
     if not (isinstance(value, str) or (number and row.kind in ("duration", "integer", "number", "count"))):
         raise BadRequest(f"{name!r} must be {'a number' if row.kind in ('integer', 'number', 'count') else 'a text'}")
     text = f"{value:.6f}" if isinstance(value, float) else str(value)
-    return read(row, text)
-
-
-def _single(row: Argument | Option) -> Argument:
-    return Argument(row.name, row.kind, row.help, metavar=row.metavar)
+    return read(Argument(name, row.kind, row.help, metavar=name, choices=row.choices), text)  # errors name the member
 
 
 def _accepted(command: Command, reply: Any, payload: bytes) -> str:

@@ -16,7 +16,6 @@ from stash_protocol.errors import BadRequest, StashError
 
 MAX_ROWS = 1000  # of one import request
 PAGE = 1 << 20  # bytes of values after which a request is sent: bounds what both sides hold
-MAX_LINE = 1400 << 20  # bytes of one line: the largest value there is, in base64
 
 
 class Bar(Protocol):
@@ -112,8 +111,12 @@ def _batches(file: IO[bytes], default_ttl: int) -> Iterator[tuple[int, list[Any]
     """Rows for one request, the number of their first line, and how many bytes of the file they took."""
     rows: list[Any] = []
     first, values, size, number = 1, 0, 0, 0
-    while line := file.readline(MAX_LINE):
+    while line := file.readline(portable.MAX_LINE + 1):
         number += 1
+        if len(line) > portable.MAX_LINE:
+            raise BadRequest(
+                f"line {number} has more than {portable.MAX_LINE:,} bytes; the lines before it were imported"
+            )
         if line.strip():
             try:
                 rows.append(portable.row_of(line, default_ttl))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
+
+from stash_cli import portable
+from stash_daemon.settings import MAX_VALUE
 
 
 def lines(*commands: object) -> bytes:
@@ -54,13 +58,15 @@ def test_batch_answers_in_order_and_goes_on_after_an_error(own) -> None:
         ({"op": "set", "key": "k"}, "needs 'value'"),
         ({"op": "set", "key": "k", "value_base64": "?"}, "value_base64"),
         ({"op": "set", "key": "k", "value": "v", "ttl": True}, "ttl"),
-        ({"op": "set", "key": "k", "value": "v", "ttl": -1}, "ttl"),
+        ({"op": "set", "key": "k", "value": "v", "ttl": -1}, "ttl: '-1' is not a duration"),
+        ({"op": "extend", "key": "k", "by": "x"}, "by: 'x' is not"),
+        ({"op": "list", "prefix": "p" * 3000}, "prefix: a prefix has"),
+        ({"op": "set", "key": "k", "value": "v", "tags": [""]}, "tags: a tag has"),
         ({"op": "set", "key": "k", "value": "v", "tags": "t"}, "must be a list"),
         ({"op": "set", "key": "k", "value": "v", "if_absent": 1}, "true or false"),
         ({"op": "update", "key": "k"}, "'extend'"),
         ({"op": "forget", "keys": []}, "must be a list"),
         ('{"op": "set", "key": "k", "value": NaN}', "NaN"),
-        ('{"op": "set", "key": "k", "value": 1e999}', "JSON"),
         ('{"op": "set", "key": "k", "ttl": 1e999, "value": 1}', "finite"),
         ('{"op": "set", "key": "\\ud800", "value": 1}', "UTF-8"),
         ('{"op": "set", "key": "k", "value": "\\ud800"}', "Unicode"),
@@ -81,6 +87,42 @@ def test_batch_keeps_values_and_their_types(own) -> None:
     got = replies(own.ok("batch", stdin=lines(*commands, *reads)))[len(values) :]
     assert [reply["type"] for reply in got] == ["text", "json", "json", "bytes"]
     assert [{name: reply[name] for name in value} for value, reply in zip(values, got, strict=True)] == values
+
+
+JSON_TEXTS = ["1.10", "12345678901234567890.5", "1e999", "9" * 5000, '{"a" :[1E2,\t-0.0] , "\\u00fc":"\\ud800"}', "[]"]
+
+
+@pytest.mark.parametrize("atomic", [[], ["--atomic"]], ids=["pipelined", "atomic"])
+def test_batch_keeps_json_as_it_is_written(own, atomic) -> None:
+    commands = [f'{{"op": "set", "key": "k{n}", "value": {text}, "ttl": 60}}' for n, text in enumerate(JSON_TEXTS)]
+    own.ok("batch", *atomic, stdin=lines(*commands))
+    assert [own.ok("get", f"k{n}").decode() for n in range(len(JSON_TEXTS))] == JSON_TEXTS
+    own.ok("batch", *atomic, stdin=lines('{"op": "append", "key": "l", "value": 1.10}'))
+    assert own.ok("get", "l") == b"[1.10]"
+
+
+def test_a_number_with_more_digits_than_python_reads_is_imported(own) -> None:
+    own.ok("import", "-", stdin=b'{"key": "k", "value": ' + b"9" * 5000 + b"}")
+    assert own.ok("get", "k") == b"9" * 5000
+
+
+def test_the_longest_line_holds_the_largest_value_in_base64() -> None:
+    assert MAX_VALUE * 4 / 3 < portable.MAX_LINE
+
+
+@pytest.mark.parametrize("words", [["batch"], ["import", "-"]], ids=["batch", "import"])
+def test_a_line_that_is_too_long_is_refused(stash, words) -> None:
+    program = (
+        "import sys; from stash_cli import app, portable; portable.MAX_LINE = 200_000; sys.exit(app.run(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program, *words],
+        input=b"x" * 2_000_000,
+        capture_output=True,
+        env=stash.environment,
+    )
+    assert done.returncode == 2
+    assert b"more than 200,000 bytes" in done.stderr
 
 
 def test_large_values_among_small_ones_pass_through_a_batch(own) -> None:
@@ -206,6 +248,11 @@ def test_an_export_comes_back_bit_for_bit_with_the_time_that_was_left(two, tmp_p
         ('{"key": "k"}', "neither"),
         ('{"key": "", "value": "v"}', "a key has"),
         ('{"key": "k", "value": "v", "ttl": "x"}', "ttl"),
+        ('{"key": "k", "value": "v", "ttl": -1e999}', "ttl must be seconds"),
+        ('{"key": "k", "value": "v", "ttl": -1' + "0" * 400 + "}", "ttl must be seconds"),
+        ('{"key": "k", "value": "v", "ttl": -1' + "0" * 5000 + "}", "ttl must be seconds"),
+        ('{"key": "k", "value": "v", "ttl": NaN}', "JSON has no NaN"),
+        ('{"key": "k", "value": [Infinity]}', "JSON has no Infinity"),
         ('{"key": "k", "value": 5, "type": "text"}', "must be a text"),
         ('{"key": "k", "value": 5, "type": "other"}', "type must be"),
         ('{"key": "k", "value": "v", "tags": "t"}', "tags"),
