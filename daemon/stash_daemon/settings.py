@@ -251,20 +251,34 @@ def _check_listening(settings: Settings) -> None:
         return
     where = settings.sources.get("tcp", "tcp")
     try:
-        host, _ = address.split_host_port(settings.tcp)
+        host = _host_of(settings.tcp)
     except BadRequest as error:
         raise BadRequest(f"{where}: {error.message}, such as 127.0.0.1:{address.DEFAULT_PORT}") from None
     if settings.tls_cert is None and not _is_loopback(host):
         raise BadRequest(f"{where}: {host} is not loopback, and needs tls_cert and tls_key")
 
 
+def _host_of(tcp: str) -> str:
+    host, _ = address.split_host_port(tcp)
+    if ":" not in tcp and not _is_ip(host) and host != "localhost":
+        raise BadRequest(f"{tcp!r} is not host:port")  # a lone word is a slip more often than the name of a host
+    return host
+
+
 def _is_loopback(host: str) -> bool:
     import ipaddress
 
+    return ipaddress.ip_address(host).is_loopback if _is_ip(host) else host == "localhost"
+
+
+def _is_ip(host: str) -> bool:
+    import ipaddress
+
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return False
+    return True
 
 
 def _nearest(name: str, known: Mapping[str, object]) -> str:

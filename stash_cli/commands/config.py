@@ -12,9 +12,13 @@ from stash_protocol.address import config_path
 
 def show(call: Call) -> None:
     """`stash config show`."""
+    from stash_daemon.clock import SystemClock
+    from stash_daemon.keys import ApiKeys
     from stash_daemon.settings import describe, load
 
-    lines = describe(load({}, os.environ))
+    settings = load({}, os.environ)
+    ApiKeys(settings, SystemClock())  # a section that is wrong keeps every daemon from starting
+    lines = describe(settings)
     if call.as_json:
         streams.emit(render.dump({line.name: {"value": line.value, "source": line.source} for line in lines}) + "\n")
         return

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
 from stash_cli import render, streams
-from stash_cli.call import Call, address, connect, read_config
+from stash_cli.call import Call, address, connect, may_start, read_config
 from stash_protocol.errors import StashError, StorageDamaged, Unreachable
 from stash_protocol.types import format_size
 
 if TYPE_CHECKING:
     from stash_daemon.settings import Settings
+    from stash_protocol.address import Address
 
 SQLITE_NEEDED = (3, 51, 3)  # before it two connections could lose acknowledged commits (the WAL-reset bug)
 LITTLE_ROOM = 1 << 28  # bytes free on disk below which a warning is due: one namespace's quota in tier local
@@ -80,13 +81,14 @@ def examine(call: Call) -> Iterator[Finding]:
         return
     there = "" if os.path.exists(settings.config_path) else " (not there: defaults)"
     yield ok("configuration", settings.config_path + there)
+    yield _api_keys(settings)
     yield _directory("data", settings.data_dir)
     yield _directory("logs", settings.log_dir)
     yield _room(settings.data_dir)
     yield _socket(settings)
-    running, finding = _daemon(call)
+    idle, finding = _daemon(call)
     yield finding
-    if not running:
+    if idle:
         yield from _database(settings)
 
 
@@ -121,6 +123,19 @@ def _sqlite_vec() -> Finding:
     except (ImportError, apsw.Error) as problem:
         return warn("sqlite-vec", f"cannot be loaded, so search by meaning will not work: {problem}")
     return ok("sqlite-vec", str(found))
+
+
+def _api_keys(settings: Settings) -> Finding:
+    from stash_daemon.clock import SystemClock
+    from stash_daemon.keys import ApiKeys
+
+    try:
+        count = len(ApiKeys(settings, SystemClock()).list().keys)
+    except StashError as problem:
+        return fail("API keys", f"{problem.message}; mend or delete that section, no daemon starts with it")
+    if settings.require_api_key and not count:
+        return warn("API keys", "none yet, and every caller needs one: stash key create NAME makes the first")
+    return ok("API keys", str(count) if count else "none")
 
 
 def _directory(subject: str, path: str) -> Finding:
@@ -165,19 +180,29 @@ def _socket(settings: Settings) -> Finding:
 
 
 def _daemon(call: Call) -> tuple[bool, Finding]:
-    """Whether one runs, and how it is."""
+    """Whether the database has no daemon of ours, and how the one that is asked for is."""
     timeout = TIMEOUT if call.get("timeout") is None else call.timeout
     try:
-        where = address(call.values, read_config())
+        config = read_config()
+        where = address(call.values, config)
         status, _ = connect(call.values, timeout, autostart=False).call("status")
-    except Unreachable:
-        return False, ok("daemon", f"none runs at {where}; any verb starts one")
+    except Unreachable as problem:
+        return where.scheme == "unix", _nobody(where, config, problem)
     except StashError as problem:
-        return True, fail("daemon", f"{problem.message} ({problem.code})")
+        return False, fail("daemon", f"{problem.message} ({problem.code})")
     said = f"{status['status']}, pid {status['pid']}, version {status['version']}, SQLite {status['sqlite_version']}"
     if status["status"] != "ok":
-        return True, fail("daemon", f"{said}; database: {status['database']}")
-    return True, ok("daemon", said)
+        return False, fail("daemon", f"{said}; database: {status['database']}")
+    return False, ok("daemon", said)
+
+
+def _nobody(where: Address, config: dict[str, str], problem: Unreachable) -> Finding:
+    """What it means that no daemon answers there."""
+    if where.scheme != "unix":
+        return fail("daemon", f"{problem.message}; no verb starts that one")
+    if not may_start(config):
+        return warn("daemon", f"none runs at {where}, and autostart is off: run stash serve, or unset STASH_AUTOSTART")
+    return ok("daemon", f"none runs at {where}; any verb starts one")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -208,15 +233,21 @@ def _database(settings: Settings) -> Iterator[Finding]:
 def _integrity(path: str) -> Finding:
     import apsw
 
-    cure = "move it away and start anew, or restore a backup; `stash export` keeps what can be read"
+    from stash_daemon.stores.schema import verify
+
+    cure = f"move it away (mv {path}* ELSEWHERE): the next start makes a new one, and stash import reads an export"
     try:
         if not os.path.getsize(path):
             return fail("database", f"{path} is empty, which no database is: {cure}")
         database = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)  # a log that was left is played back
         try:
-            said = [str(row[0]) for row in database.execute("pragma integrity_check(3)")]
+            said = [" ".join(str(row[0]).split()) for row in database.execute("pragma integrity_check(3)")]
+            if said == ["ok"]:
+                verify(database, path)
         finally:
             database.close()
+    except StorageDamaged as problem:
+        return fail("database", problem.message.replace("run: stash doctor", cure))
     except (apsw.Error, OSError) as problem:
         return fail("database", f"{path}: {problem}; {cure}")
     if said != ["ok"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -120,35 +119,6 @@ def test_health_is_shown_to_people_and_scripts(stash) -> None:
     assert "# TYPE" in stash.json("stats", "--prometheus")["prometheus"]
     assert b"daemon" in stash.ok("top")
     assert set(stash.json("top")) == {"status", "stats"}
-
-
-def test_doctor_finds_nothing_wrong_where_nothing_is(own) -> None:
-    assert own.json("doctor")["ok"] is True  # before the first start
-    own.ok("set", "k", "v")
-    report = own.json("doctor")
-    assert report["ok"] is True
-    assert {check["verdict"] for check in report["checks"]} == {"ok"}
-    own.ok("stop")
-    report = own.json("doctor")
-    assert "whole" in next(check["said"] for check in report["checks"] if check["subject"] == "database")
-
-
-def test_doctor_says_what_is_wrong_and_what_to_do(own) -> None:
-    own.ok("set", "k", "v" * 100_000)
-    own.ok("stop")
-    os.chmod(own.home, 0o755)
-    with open(own.home + "/stash.db", "r+b") as file:
-        file.seek(4096)  # all but the first page, which says whose file it is
-        file.write(b"\xff" * 8 * 4096)
-    done = own("doctor")
-    assert done.returncode == 9
-    assert done.stderr == b""
-    said = done.stdout.decode()
-    assert f"chmod 700 {own.home}" in said
-    assert "fail database" in said
-    Path(own.home, "config.toml").write_text("nonsense = 1\n")
-    os.chmod(own.home + "/config.toml", 0o600)
-    assert "nonsense" in own("doctor").stdout.decode()
 
 
 def test_api_keys_are_made_listed_rotated_and_revoked(own) -> None:

@@ -167,6 +167,7 @@ def test_a_new_tier_must_say_what_it_is(home: Home, tmp_path: Path) -> None:
         ('[tiers.free]\nquota = "1T"', "tiers.free.quota must be a size such as 512K, 16M or 1G, 1 to 4294967296G"),
         ("a = = 3", "Invalid value (at line 1, column 5)"),
         ('tcp = "localhost:x"', "tcp: 'localhost:x' is not host:port, such as 127.0.0.1:7437"),
+        ('tcp = "nonsense"', "tcp: 'nonsense' is not host:port, such as 127.0.0.1:7437"),
         ('tcp = "0.0.0.0:7437"', "tcp: 0.0.0.0 is not loopback, and needs tls_cert and tls_key"),
         ('tls_key = "k.pem"', "tls_key: tls_cert is missing; TLS needs both"),
     ],

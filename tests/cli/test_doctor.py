@@ -1,0 +1,106 @@
+"""`stash doctor`: what it looks into, and what it says to do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import free_port
+
+
+def found(own, subject: str, **environment: str) -> tuple[str, str]:
+    """The verdict on one subject, and what is said about it."""
+    done = own("doctor", **environment)
+    assert done.stderr == b""
+    for line in done.stdout.decode().splitlines():
+        if line[5:].startswith(subject):
+            assert (done.returncode == 9) or not line.startswith("fail")
+            return line[:4].strip(), line[5 + len(subject) :].strip()
+    raise AssertionError(f"no line on {subject}: {done.stdout.decode()}")
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(own) -> None:
+    assert own.json("doctor")["ok"] is True  # before the first start
+    own.ok("set", "k", "v")
+    report = own.json("doctor")
+    assert report["ok"] is True
+    assert {check["verdict"] for check in report["checks"]} == {"ok"}
+    own.ok("stop")
+    report = own.json("doctor")
+    assert "whole" in next(check["said"] for check in report["checks"] if check["subject"] == "database")
+
+
+def test_doctor_says_what_is_wrong_and_what_to_do(own) -> None:
+    own.ok("set", "k", "v" * 100_000)
+    own.ok("stop")
+    os.chmod(own.home, 0o755)
+    with open(own.home + "/stash.db", "r+b") as file:
+        file.seek(4096)  # all but the first page, which says whose file it is
+        file.write(b"\xff" * 8 * 4096)
+    done = own("doctor")
+    assert done.returncode == 9
+    assert done.stderr == b""
+    said = done.stdout.decode()
+    assert f"chmod 700 {own.home}" in said
+    assert "fail database" in said
+    assert "stash export" not in said, "it needs the daemon that cannot start"
+    Path(own.home, "config.toml").write_text("nonsense = 1\n")
+    os.chmod(own.home + "/config.toml", 0o600)
+    assert "nonsense" in own("doctor").stdout.decode()
+
+
+def test_a_file_that_is_no_database_is_named_with_what_can_be_done_without_a_daemon(own) -> None:
+    Path(own.home, "stash.db").write_bytes(os.urandom(20_000))
+    verdict, said = found(own, "database")
+    assert verdict == "fail"
+    assert f"mv {own.home}/stash.db* ELSEWHERE" in said
+    Path(own.home, "stash.db").rename(own.home + "/elsewhere")
+    assert own("set", "k", "v").returncode == 0, "as was promised"
+
+
+def test_a_database_of_something_else_is_named(own) -> None:
+    import sqlite3
+
+    with sqlite3.connect(own.home + "/stash.db") as other:
+        other.execute("create table mine (x)")
+    other.close()
+    verdict, said = found(own, "database")
+    assert (verdict, "something else" in said) == ("fail", True)
+
+
+def test_an_api_key_that_is_wrong_in_the_file_is_found_and_stops_config_show(own) -> None:
+    own.configure('[keys.a]\nsha256 = "zz"\n')
+    verdict, said = found(own, "API keys")
+    assert verdict == "fail"
+    assert "keys.a" in said
+    status, error = own.error("config", "show")
+    assert status == 2
+    assert "keys.a" in error["message"]
+
+
+def test_where_an_api_key_is_asked_for_and_none_exists_the_cure_is_named(own) -> None:
+    verdict, said = found(own, "API keys", STASH_MODE="production")
+    assert (verdict, "stash key create NAME" in said) == ("warn", True)
+
+
+@pytest.mark.parametrize("autostart", ["1", "0"])
+def test_a_daemon_that_no_verb_can_start_is_a_failure_if_it_does_not_answer(own, autostart: str) -> None:
+    own.configure(f'url = "tcp://127.0.0.1:{free_port()}"\n')
+    verdict, said = found(own, "daemon", STASH_AUTOSTART=autostart)
+    assert verdict == "fail"
+    assert "any verb starts one" not in said
+    assert "tcp://127.0.0.1" in said
+
+
+def test_a_daemon_that_no_verb_may_start_is_worth_a_warning(own) -> None:
+    verdict, said = found(own, "daemon", STASH_AUTOSTART="0")
+    assert verdict == "warn"
+    assert "stash serve" in said
+    own.configure("autostart = false\n")
+    assert found(own, "daemon")[0] == "warn"
+    assert found(own, "daemon", STASH_AUTOSTART="1") == (
+        "ok",
+        f"none runs at unix://{own.home}/stash.sock; any verb starts one",
+    )
