@@ -20,8 +20,9 @@ DRAIN_TIMEOUT = 6.0  # seconds to try again while another daemon owns the data: 
 POLL = 0.01  # seconds between two looks at what cannot be waited for: another's lock, a full backlog, a drain
 DRAIN_POLL = 0.1  # seconds between two such tries: each is a whole start
 READY_FD = 3  # the daemon's end of the ready pipe: the first after stdin, stdout and stderr
-FIRST_FD = READY_FD + 1  # from here on descriptors are in nobody's way: not the caller's 0 to 2, not the daemon's 0 to 3
-VERDICT_BYTES = 4096  # at least what a daemon writes at once when it cannot start
+FIRST_FD = (
+    READY_FD + 1
+)  # from here on descriptors are in nobody's way: not the caller's 0 to 2, not the daemon's 0 to 3
 
 # SIGHUP, SIGINT, SIGQUIT, SIGTERM: a shell's background jobs ignore some of them, and the daemon must not inherit
 # that. As numbers, for importing `signal` costs a millisecond; they are the same on every Unix.
@@ -167,14 +168,17 @@ def _pipe() -> tuple[int, int]:
 
 
 def _wait(ready: int, deadline: float) -> bytes:
-    """What the daemon says first: ``1`` once it is ready, else its error, or nothing when it could not even say that."""
+    """What the daemon says: ``1`` once it is ready, else its error, or nothing when it could not even say that."""
     from select import POLLIN, poll  # only the one call in thousands that starts a daemon needs it
 
     poller = poll()
     poller.register(ready, POLLIN)
     if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
         raise TimeoutError
-    return os.read(ready, VERDICT_BYTES)
+    word = b""
+    while word != b"1" and (more := os.read(ready, 1024)):
+        word += more
+    return word
 
 
 def _failure(verdict: bytes, log_path: str) -> StashError:

@@ -28,6 +28,7 @@ from stash_daemon.listen import (
     tls_context,
 )
 from stash_daemon.settings import Settings
+from stash_daemon.starter import Starter
 from stash_daemon.sweeper import Sweeper
 from stash_protocol.errors import BadRequest, StashError
 from stash_protocol.operations import Ready
@@ -40,13 +41,13 @@ SWITCH_INTERVAL = 0.0005  # seconds a scan's thread may keep the loop from going
 QUIET = 60.0  # seconds between two lines about trouble of the loop, however often it happens
 
 
-def run(settings: Settings, *, auto_started: bool = False, ready_fd: int | None = None) -> int:
+def run(settings: Settings, *, auto_started: bool = False, starter: Starter | None = None) -> int:
     """The daemon, in the foreground, until it is told to stop; its exit status.
 
     Args:
         settings: of this start.
         auto_started: it may exit when nobody needs it (``idle_exit``), and says nothing on stderr.
-        ready_fd: where to write one byte, ``1``, as soon as a request would succeed.
+        starter: is told as soon as a request would succeed.
 
     Raises:
         BadRequest: a setting cannot be used.
@@ -62,7 +63,7 @@ def run(settings: Settings, *, auto_started: bool = False, ready_fd: int | None 
         engine = open_engine(settings)
         try:
             daemon = Daemon(engine, runner.get_loop(), auto_started=auto_started)
-            runner.run(daemon.serve(ready_fd))
+            runner.run(daemon.serve(starter or Starter(None)))
         finally:
             engine.close()
     return 0
@@ -92,7 +93,7 @@ class Daemon:
         self._servers: list[asyncio.AbstractServer] = []
         self._troubled = -QUIET
 
-    async def serve(self, ready_fd: int | None) -> None:
+    async def serve(self, starter: Starter) -> None:
         """Listen, serve until told to stop, drain."""
         self._loop.set_exception_handler(self._trouble)
         self._listen()
@@ -102,7 +103,7 @@ class Daemon:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stopped.set)
             self._loop.add_signal_handler(signal.SIGHUP, self._reload)
-            self._announce(ready_fd)
+            self._announce(starter)
             self._consider_idle()
             await self._stopped.wait()
             await self._drain()
@@ -147,7 +148,7 @@ class Daemon:
                 )
             self._servers.append(server)
 
-    def _announce(self, ready_fd: int | None) -> None:
+    def _announce(self, starter: Starter) -> None:
         """Tell everyone who waits, once a request would succeed."""
         self._engine.execute(Ready(), b"", self._engine.keys.local_caller())
         addresses = [_url(listener, tls=self._tls is not None) for listener in self._sockets]
@@ -155,10 +156,7 @@ class Daemon:
         if not self._auto_started:
             print(f"stash: pid {os.getpid()} listens on {' and '.join(addresses)}", file=sys.stderr, flush=True)
         tell_supervisor("READY=1")
-        if ready_fd is not None:
-            with contextlib.suppress(OSError):  # whoever started it may have given up waiting
-                os.write(ready_fd, b"1")
-                os.close(ready_fd)
+        starter.ready()
         gc.freeze()  # what is there now stays: no collection needs to look through it again
 
     # ── while it runs ──

@@ -30,7 +30,8 @@ def open_engine(settings: Settings, *, clock: Clock | None = None) -> Engine:
     """
     in_memory = settings.backend == "memory" or settings.durability == "memory"
     database = "" if in_memory else f"{settings.data_dir}/{DATABASE}"
-    return _open(settings, database, OwnerLock(f"{settings.data_dir}/{LOCK}"), clock)
+    lock = OwnerLock(f"{settings.data_dir}/{LOCK}", f"{settings.data_dir} belongs to the daemon")
+    return _open(settings, database, lock, clock)
 
 
 def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) -> Engine:
@@ -40,13 +41,15 @@ def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) 
         Busy: another process owns the file; the message names it.
         StorageDamaged: the file is not a whole database of ours.
     """
-    return _open(settings, path, OwnerLock(path + ".lock") if path else None, clock)
+    lock = OwnerLock(path + ".lock", f"{path} is open in the process") if path else None
+    return _open(settings, path, lock, clock)
 
 
 def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None) -> Engine:
     if lock is not None:
         Path(lock.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
+    store: SqliteStore | None = None
     try:
         store = SqliteStore(database, settings.durability)
         kept = store.load_meta(CLOCK)
@@ -55,6 +58,8 @@ def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Cloc
         engine.lock = lock
         engine.save_clock()
     except BaseException:
+        if store is not None:
+            store.close()
         if lock is not None:
             lock.release()
         raise

@@ -1,4 +1,4 @@
-"""The owner lock: one daemon per data directory, for as long as it lives.
+"""The owner lock: one daemon per data directory, or one program per file, for as long as it lives.
 
 `flock` rather than a pid file: the kernel lets go of it however the owner dies, so nothing here can be stale. The pid
 inside the file is for people and for error messages; nobody decides by it.
@@ -21,10 +21,12 @@ class OwnerLock:
 
     Args:
         path: of the lock file; made with mode 0600, never unlinked: two owners could lock two files.
+        claim: what another owner has, as its error begins: "x.db is open in the process".
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, claim: str) -> None:
         self.path = path
+        self._claim = claim
         self._descriptor = -1
 
     def acquire(self) -> None:
@@ -43,8 +45,7 @@ class OwnerLock:
         except BlockingIOError:
             owner = _owner(descriptor)
             os.close(descriptor)
-            directory = os.path.dirname(self.path)
-            raise Busy(f"{directory} belongs to the daemon with pid {owner}") from None
+            raise Busy(f"{self._claim} with pid {owner}") from None
         except BaseException:
             os.close(descriptor)
             raise

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from stash_memory import Stash, Timeout, Unreachable
+from stash_daemon.lock import OwnerLock
+from stash_memory import BadRequest, Busy, Stash, StorageDamaged, Timeout, Unreachable
+from stash_memory.autostart import DRAIN_TIMEOUT
 
 PROGRAM = """
 import sys
@@ -68,9 +70,14 @@ def _runs(pid: int) -> bool:
     return Path(f"/proc/{pid}/exe").exists()
 
 
-def run(program: str, *, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[str]:
+def run(program: str, *, pass_fds: tuple[int, ...] = (), **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=pass_fds
+        [sys.executable, "-c", program],
+        env={**os.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pass_fds=pass_fds,
     )
 
 
@@ -139,11 +146,48 @@ def test_the_daemon_listens_where_it_is_looked_for(fresh: Path) -> None:
     assert not (fresh / "stash.sock").exists()
 
 
-def test_a_daemon_that_cannot_start_is_unreachable_with_its_own_reason(fresh: Path) -> None:
+def test_settings_that_keep_the_daemon_from_starting_are_the_callers_error(fresh: Path) -> None:
     (fresh / "config.toml").write_text("nonsense = 1\n")
     (fresh / "config.toml").chmod(0o600)
-    with Stash() as stash, pytest.raises(Unreachable, match="nonsense"):
+    with Stash() as stash, pytest.raises(BadRequest, match=r"could not start: .*nonsense"):
         stash.ping()
+
+
+def test_a_damaged_database_is_told_at_once_by_the_one_daemon_that_found_it(fresh: Path) -> None:
+    (fresh / "stash.db").write_bytes(os.urandom(20_000))
+    began = time.monotonic()
+    with Stash() as stash, pytest.raises(StorageDamaged, match="not a whole SQLite database"):
+        stash.ping()
+    assert time.monotonic() - began < DRAIN_TIMEOUT / 2
+    assert (fresh / "daemon.err").read_text().count("\n") == 1
+
+
+def test_the_owner_of_the_data_is_waited_for_and_then_named(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stash_memory.autostart.DRAIN_TIMEOUT", 1.0)
+    lock = OwnerLock(str(fresh / "daemon.lock"), "the data belongs to somebody")
+    lock.acquire()
+    try:
+        with Stash() as stash, pytest.raises(Busy, match=rf"could not start: .*pid {os.getpid()}"):
+            stash.ping()
+    finally:
+        lock.release()
+
+
+def test_a_daemon_that_ends_without_a_word_is_unreachable_with_the_last_of_its_log(fresh: Path) -> None:
+    (fresh / "stash_daemon").mkdir()
+    (fresh / "stash_daemon" / "__init__.py").touch()
+    (fresh / "stash_daemon" / "__main__.py").write_text("raise SystemExit('cut short')\n")
+    program = run(PROGRAM, PYTHONPATH=os.pathsep.join([str(fresh), *sys.path]))
+    assert "Unreachable: the daemon could not start: cut short" in program.communicate(timeout=30)[1]
+
+
+def test_a_program_whose_standard_streams_are_closed_starts_it_like_any_other(fresh: Path) -> None:
+    program = f"from stash_memory import Stash; Stash().set('k', 'v'); open({str(fresh / 'done')!r}, 'w').close()"
+    command = [sys.executable, "-c", program]
+    subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], timeout=25, check=True)
+    assert (fresh / "done").exists()
+    (pid,) = daemons(fresh)
+    assert Path(f"/proc/{pid}/fd/2").readlink() == fresh / "daemon.err"
 
 
 def test_autostart_can_be_turned_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_what_was_acknowledged_survives_a_kill_and_a_second_owner_is_refused(tmp
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout
         pid = writer.stdout.readline().strip()
-        with pytest.raises(Busy, match=pid):
+        with pytest.raises(Busy, match=rf"^{path} is open in the process with pid {pid}$"):
             Stash(backend="sqlite", path=path)
         writer.kill()
     with Stash(backend="sqlite", path=path) as stash:

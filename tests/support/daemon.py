@@ -127,8 +127,10 @@ class RunningDaemon:
             )
         os.close(writing)
         try:
-            if not select.select([reading], [], [], START_PATIENCE)[0] or not os.read(reading, 1):
-                process.kill()  # no effect on one that has ended
+            heard = select.select([reading], [], [], START_PATIENCE)[0]
+            if not heard:
+                process.kill()
+            if not heard or os.read(reading, 1) != b"1":
                 raise StartFailed(process.wait(STOP_PATIENCE), self.said)
         finally:
             os.close(reading)
