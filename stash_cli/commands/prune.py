@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
 import msgpack
 
 from stash_cli import portable, render, streams
 from stash_cli.call import Call
 from stash_cli.commands.transfer import pages
-from stash_cli.wire import reply_in
-from stash_protocol.errors import BadRequest, NotFound
-from stash_protocol.frames import HEADER, HEADER_SIZE
+from stash_protocol.errors import BadRequest, Conflict, NotFound
 
 TOGETHER = 64  # entries deleted with one round trip
 
@@ -41,73 +39,62 @@ def _condemned(call: Call, fields: dict[str, Any]) -> tuple[dict[str, Any], list
 
 
 def _archive(call: Call, fields: dict[str, Any], path: str) -> dict[str, Any]:
-    """Write what the policies choose, then delete exactly that.
+    """Write what the policies choose, then delete exactly the versions that were written.
 
-    Whoever writes an entry between the two loses nothing either: it is read again in the transaction that deletes it,
-    and archived once more if it changed.
+    The policies are asked again once the archive is on disk: what somebody wrote since it was read is chosen no more,
+    or has another version. It stays; that the archive has it too harms nobody.
     """
     _, keys = _condemned(call, fields)
     connection = call.connect()
     pruned = freed = 0
     if keys:
-        with _appending(path) as file:
-            versions = _write(call, file, set(keys), fields.get("prefix", ""))
-            _flush(file)
-            connection.renew()
-            for row, value in _forget(call, list(versions)):
-                if row["version"] != versions[row["key"]]:
-                    file.write(portable.line_of(row, value, []))
-                pruned += 1
-                freed += row["size"]
-            _flush(file)
+        written = _write(call, path, set(keys), fields.get("prefix", ""))
+        connection.renew()
+        _, keys = _condemned(call, fields)
+        for row in _forget(call, [written[key] for key in keys if key in written]):
+            pruned += 1
+            freed += row["size"]
     connection.renew()
     reply, _ = connection.call("prune")
     return {"expired": reply["expired"], "pruned": pruned, "bytes": reply["bytes"] + freed, "archive": path}
 
 
-def _appending(path: str) -> IO[bytes]:
+def _write(call: Call, path: str, keys: set[str], prefix: str) -> dict[str, dict[str, Any]]:
+    """The entries the archive got, by key; they are on disk."""
+    written: dict[str, dict[str, Any]] = {}
     try:
-        return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
-    except OSError as error:
-        raise BadRequest(f"--archive: {path} cannot be written: {(error.strerror or str(error)).lower()}") from None
-
-
-def _flush(file: IO[bytes]) -> None:
-    try:
-        file.flush()
-        os.fsync(file.fileno())
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as file:
+            for rows in pages(call, prefix):
+                for row, value, tags in rows:
+                    if row["key"] in keys:
+                        file.write(portable.line_of(row, value, tags))
+                        written[row["key"]] = row
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise BadRequest(
-            f"--archive: {file.name} cannot be written: {(error.strerror or str(error)).lower()}"
+            f"--archive: {path} cannot be written: {(error.strerror or str(error)).lower()}; nothing was deleted"
         ) from None
+    return written
 
 
-def _write(call: Call, file: IO[bytes], keys: set[str], prefix: str) -> dict[str, int]:
-    """The versions that were written, by key."""
-    versions: dict[str, int] = {}
-    for rows in pages(call, prefix):
-        for row, value, tags in rows:
-            if row["key"] in keys:
-                file.write(portable.line_of(row, value, tags))
-                versions[row["key"]] = row["version"]
-    return versions
-
-
-def _forget(call: Call, keys: list[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Delete entries, each read in the same transaction; those that are gone already are left out."""
+def _forget(call: Call, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Delete entries that are as they were read; those that were."""
     connection = call.connect()
-    for start in range(0, len(keys), TOGETHER):
-        chunk = keys[start : start + TOGETHER]
+    for start in range(0, len(rows), TOGETHER):
+        chunk = rows[start : start + TOGETHER]
         frames: list[bytes] = []
-        for key in chunk:
-            pair = connection.frame("get", {"key": key}, 0)[1] + connection.frame("forget", {"keys": [key]}, 0)[1]
+        for row in chunk:
+            key = row["key"]
+            # A forget has no condition of its own; an update has, and one that fails undoes both.
+            check = connection.frame("update", {"key": key, "if_version": row["version"], "extend_ms": 1}, 0)[1]
+            pair = check + connection.frame("forget", {"keys": [key]}, 0)[1]
             frames += [connection.frame("batch", None, len(pair))[1], pair]
+        connection.renew()
         connection.send(b"".join(frames))
-        for _ in chunk:
+        for row in chunk:
             try:
-                _, payload = connection.receive()
-            except NotFound:
+                connection.receive()
+            except (Conflict, NotFound):
                 continue
-            envelope_length, value_length = HEADER.unpack_from(payload)
-            body = HEADER_SIZE + envelope_length
-            yield reply_in(msgpack.unpackb(payload[HEADER_SIZE:body])), payload[body : body + value_length]
+            yield row

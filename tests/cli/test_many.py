@@ -11,6 +11,9 @@ import time
 import pytest
 
 from stash_cli import portable
+from stash_cli.call import Call
+from stash_cli.commands import prune
+from stash_cli.verbs import VERBS
 from stash_daemon.settings import MAX_VALUE
 
 
@@ -295,3 +298,44 @@ def test_prune_is_silent_and_does_what_it_says(own, tmp_path) -> None:
     assert own.json("prune", "--tag", "t", "--keep-newest", "0")["pruned"] == 5
     assert own.error("prune", "--keep-newest", "0", "--archive", "/dev/null/x")[0] == 2
     assert own.ok("list") == b"other\n"
+
+
+def test_what_is_written_while_it_is_archived_stays(own, tmp_path, monkeypatch, capfd) -> None:
+    """Between every two steps of a prune somebody writes; only what nobody wrote goes, with its tags in the archive."""
+    for name in ("early", "late", "gone", "old", "new"):
+        own.ok("set", name, f"first {name}", "--tag", "t")
+    archive = tmp_path / "old.jsonl"
+    writes = iter([("early",), ("late",)])
+    asked = prune._condemned
+
+    def ask_and_write(*arguments):
+        answer = asked(*arguments)
+        for name in next(writes, ()):
+            own.ok("update", name, f"second {name}")
+        own("forget", "gone")
+        return answer
+
+    monkeypatch.setattr(prune, "_condemned", ask_and_write)
+    verb = next(verb for verb in VERBS if verb.name == "prune")
+    socket = f"{own.home}/stash.sock"
+    call = Call(verb, {"keep_newest": 1, "archive": str(archive), "json": True, "socket": socket})
+    try:
+        prune.prune(call)
+    finally:
+        call.hang_up()
+    report = json.loads(capfd.readouterr().out)
+    assert (report["pruned"], report["bytes"]) == (1, len("first old"))
+    assert own.ok("list").decode().split() == ["early", "late", "new"]
+    assert [own.ok("get", name) for name in ("early", "late")] == [b"second early", b"second late"]
+    archived = {row["key"]: row for row in replies(archive.read_bytes())}
+    assert archived["old"]["value"] == "first old"
+    assert archived["old"]["tags"] == ["t"]
+    assert own.json("prune")["pruned"] == 0
+
+
+def test_an_archive_that_cannot_be_written_whole_deletes_nothing(own) -> None:
+    own.ok("set", "k", "v")
+    status, error = own.error("prune", "--keep-newest", "0", "--archive", "/dev/full")
+    assert (status, error["code"]) == (2, "bad_request")
+    assert "nothing was deleted" in error["message"]
+    assert own.ok("get", "k") == b"v"
