@@ -102,6 +102,7 @@ class ApiKeys:
         self._path = settings.config_path
         self._tiers = settings.tiers
         self._clock = clock
+        self._required = settings.require_api_key
         self._by_name: dict[str, _Known] = {}
         self._by_digest: dict[bytes, _Known] = {}
         self._parsed: tuple[str, TOMLDocument] | None = None  # the file as last written: parsing 300 API keys takes 1 s
@@ -156,7 +157,7 @@ class ApiKeys:
             "sha256": _digest(secret).hex(),
             "namespace": request.namespace or request.name,
             "tier": request.tier,
-            "scopes": sorted(set(request.scopes)),
+            "scopes": sorted({*request.scopes, *self._first_scopes()}),
             "created_at": _moment(now),
         }
         if request.ttl_ms is not None:
@@ -164,6 +165,10 @@ class ApiKeys:
         sections[request.name] = section
         self._keep(document)
         return ApiKeyIssued(secret, self._by_name[request.name].info)
+
+    def _first_scopes(self) -> frozenset[Scope]:
+        """What the first API key gets where one is asked for everywhere: without scope admin nobody could make more."""
+        return self._first.scopes if self._required and not self.any else frozenset()
 
     def rotate(self, name: str) -> ApiKeyIssued:
         """Give an API key a new secret; connections that used the old one are refused from now on.

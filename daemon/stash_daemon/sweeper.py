@@ -93,11 +93,11 @@ class Sweeper:
     def _wake(self) -> None:
         """Delete one slice of what is expired."""
         self._nap = None
-        due = self._engine.next_expiry()
-        if due is None or due > self._engine.clock.now():
-            self._look_now()
-            return
         try:
+            due = self._engine.next_expiry()
+            if due is None or due > self._engine.clock.now():
+                self._look_now()
+                return
             more = self._turn.alone(self._engine.sweep)
         except StashError as error:
             self._complain(error)

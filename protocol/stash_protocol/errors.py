@@ -119,7 +119,7 @@ class Busy(StashError):
 
 
 class StorageFull(StashError):
-    """The disk has no room; reads go on, and forgetting makes room."""
+    """The disk has no room; reads go on, and writes will once there is room."""
 
     code = "storage_full"
     exit_status = 9
@@ -158,6 +158,9 @@ ERRORS: dict[str, type[StashError]] = {
         Timeout,
     )
 }
+
+STORAGE_ERRORS = (Busy, StorageDamaged, StorageFull)
+"""What undoes a whole transaction, whoever's requests are in it."""
 
 
 def from_code(code: str, message: str, retry_after: float | None = None) -> StashError:

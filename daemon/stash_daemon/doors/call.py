@@ -23,6 +23,7 @@ class Call(Struct, eq=False):
         arrived: nanoseconds of the performance counter; deadlines count from here.
         payload_bytes: of the request.
         rate: what is left of the caller's budget, where it has one.
+        reserved: bytes of memory taken for its answer, which waits for the turn to end.
     """
 
     connection: Connection
@@ -30,6 +31,7 @@ class Call(Struct, eq=False):
     arrived: int
     payload_bytes: int = 0
     rate: Rate | None = None
+    reserved: int = 0
 
     def seconds_left(self, now: int) -> float:
         """Until the deadline; ``now`` in nanoseconds of the performance counter."""

@@ -241,9 +241,15 @@ class Connection(asyncio.Protocol):
 
     def answer(self, call: Call, reply: Reply | None, error: StashError | None = None) -> None:
         """Answer a call: after the turn, if one is open. `flush` sends it."""
-        if reply is not None:
-            self._owed += len(reply.payload)
         turn = self._door.turn
+        if reply is not None:
+            size = len(reply.payload)
+            self._owed += size
+            if size > JOIN_LIMIT:
+                error = error or self._door.memory.refusal(size)
+                if error is None and turn.open:
+                    self._door.memory.held += size
+                    call.reserved = size
         if turn.open:
             turn.hold(call, reply, error)
         else:
@@ -258,9 +264,8 @@ class Connection(asyncio.Protocol):
     def deliver(self, call: Call, reply: Reply | None, error: StashError | None) -> None:
         """Put an answer, which is final, into the stream."""
         payload: Payload = b""
+        self._door.memory.release(call.reserved)
         rate = UNSET if call.rate is None else call.rate
-        if reply is not None and len(reply.payload) > JOIN_LIMIT:
-            error = error or self._door.memory.refusal(len(reply.payload))
         if error is None:
             assert reply is not None
             payload = reply.payload
@@ -324,12 +329,14 @@ class Connection(asyncio.Protocol):
         self.closing = True
         self._transport.abort()
 
-    def drain(self, error: StashError) -> None:
-        """Finish what is asked for, end what would go on for ever with the error, then close."""
+    def drain(self, error: StashError | None = None) -> None:
+        """Finish what is asked for, end what would go on for ever, with the error or without a word, then close."""
         self.draining = True
         for errand in tuple(self.errands.values()):
-            if errand.endless:
+            if errand.endless and error is not None:
                 errand.stop(error)
+            elif errand.endless:
+                errand.abandon()
         if not self._door.turn.open:
             self.flush()
         else:

@@ -27,13 +27,15 @@ class Errand:
     """What every one of them does.
 
     Attributes:
-        endless: it would not end by itself: a daemon that stops ends it.
+        endless: it would not end by itself: a daemon that stops leaves it unanswered.
+        lacking: what its time can run out without, as the error begins.
 
     Raises:
         Busy, BadRequest: the connection takes no more of them.
     """
 
     endless = False
+    lacking = "not done"
 
     def __init__(self, door: SocketDoor, call: Call, seconds: float | None) -> None:
         self.door = door
@@ -42,7 +44,7 @@ class Errand:
         call.connection.enlist(self)
         self._timer = None
         if seconds is not None:
-            late = Timeout(f"not done within {call.request.timeout_ms / 1000:g} seconds")
+            late = Timeout(f"{self.lacking} within {seconds:.3g} s")
             self._timer = door.loop.call_later(max(0.0, seconds), self.stop, late)
 
     def finish(self, reply: Reply | None, error: StashError | None = None) -> None:
@@ -75,6 +77,7 @@ class Waiting(Errand):
     """A get for a key that is not there yet: tried again whenever it is written."""
 
     endless = True
+    lacking = "the key did not appear"
 
     def __init__(self, door: SocketDoor, call: Call, request: Get, namespace: str) -> None:
         seconds = min(call.seconds_left(perf_counter_ns()), (request.wait_ms or 0) / 1000)
@@ -83,7 +86,7 @@ class Waiting(Errand):
         self._retrying = False
         self._unsubscribe = door.engine.events.subscribe(namespace, request.key, self._told)
         if door.turn.open:  # what made the key absent may be rolled back, and nobody would tell
-            door.turn.then(lambda _error: self._retry())
+            door.turn.then(self._retry_later)
 
     def let_go(self) -> None:
         self._unsubscribe()
@@ -92,6 +95,9 @@ class Waiting(Errand):
         if event.key == self._key and not self._retrying and event.event not in ("forget", "expire"):
             self._retrying = True
             self.door.loop.call_soon(self._retry)
+
+    def _retry_later(self, _error: StashError | None) -> None:
+        self.door.loop.call_soon(self._retry)  # it may open a turn of its own: not while this one ends
 
     def _retry(self) -> None:
         self._retrying = False
@@ -161,9 +167,11 @@ class Stepping(Errand):
         self.door.memory.release(self._held)
 
     def _step(self) -> None:
-        if self.done:
+        caller = self.call.connection.caller
+        if self.done or caller is None:
             return
         try:
+            self.door.engine.admit(self.call.request, 0, caller)  # its API key may have been revoked since
             reply = self.door.in_turn(self._steps.__next__)
         except StashError as error:
             self.finish(None, error)

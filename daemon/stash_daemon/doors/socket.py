@@ -24,28 +24,39 @@ from stash_daemon.limits import AuthThrottle, RateLimiter
 from stash_daemon.listen import peer_of
 from stash_protocol import __version__
 from stash_protocol.errors import (
+    STORAGE_ERRORS,
     BadRequest,
     Busy,
     Forbidden,
     NotFound,
     StashError,
-    StorageDamaged,
-    StorageFull,
     Timeout,
     Unauthenticated,
 )
 from stash_protocol.frames import PROTOCOL_VERSION
-from stash_protocol.operations import OPERATIONS, Batch, Cancel, Get, Hello, Pace, Request, Stop, Watch
+from stash_protocol.operations import (
+    OPERATIONS,
+    Access,
+    Batch,
+    Cancel,
+    Get,
+    GetStatus,
+    Hello,
+    Pace,
+    Ready,
+    Request,
+    Stop,
+    Watch,
+)
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Done, Welcome
 
 SCAN_THREADS = 2  # scans at once: they share the interpreter with the loop, more would only slow each other down
 STOPPING = "the daemon is stopping; connect again"
 
-STORAGE_ERRORS = (StorageFull, StorageDamaged, Busy)
-
 INLINE = frozenset(request for request, row in OPERATIONS.items() if row.pace is Pace.INLINE)
-WRITES = frozenset(request for request, row in OPERATIONS.items() if row.writes)
+APART = frozenset(request for request, row in OPERATIONS.items() if row.access is Access.ADMIN) | {Ready, GetStatus}
+"""What must neither undo the writes of others when it fails, nor be undone with them: it ends the turn before it."""
 
 Result = TypeVar("Result")
 
@@ -140,10 +151,14 @@ class SocketDoor:
             self.emptied()
 
     def drain(self) -> None:
-        """Take no more connections; finish what is asked for, then close each."""
+        """Take no more connections; finish what is asked for, then close each.
+
+        Watches and waiting gets end with the connection and without an answer: to whoever waits, a daemon that was
+        stopped is gone, and asking it again would not help.
+        """
         self._stopping = True
         for connection in tuple(self.connections):
-            connection.drain(Busy(STOPPING, retry_after=1.0))
+            connection.drain()
 
     # ── requests ──
 
@@ -180,7 +195,9 @@ class SocketDoor:
         """
         request = call.request
         try:
-            if request.__class__ in WRITES or (isinstance(request, Get) and request.touch):
+            if request.__class__ in APART:
+                self.turn.commit()
+            if self.engine.needs_turn(request):
                 self.turn.begin()
             return self.engine.execute(request, payload, caller)
         except STORAGE_ERRORS as error:
@@ -197,8 +214,10 @@ class SocketDoor:
         Raises:
             RateLimited: they are too many.
         """
+        if not (self.peers_limited or caller.tier.rate is not None):
+            return
         requests = self.engine.weight(call.request, payload)
-        if requests > 1 and (self.peers_limited or caller.tier.rate is not None):
+        if requests > 1:
             call.rate = self.limiter.take(caller, call.connection.peer, requests, paid=1)
 
     def in_turn(self, work: Callable[[], Result]) -> Result:

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from stash_daemon.clock import SystemClock
 from stash_daemon.engine import about, access, batch, listing, pruning
-from stash_daemon.engine.batch import MEMBERS, Operate, run_batch
-from stash_daemon.engine.core import Core, Reply, check_size
+from stash_daemon.engine.batch import MAX_BULK, MEMBERS, Operate, run_batch
+from stash_daemon.engine.core import Core, Reply, check_size, permit, writes
 from stash_daemon.keys import Caller
 from stash_daemon.lock import OwnerLock
-from stash_protocol.errors import BadRequest, Forbidden, StashError, Unauthenticated
+from stash_protocol.errors import STORAGE_ERRORS, BadRequest, StashError, Unauthenticated
+from stash_protocol.frames import MAX_ENVELOPE
 from stash_protocol.operations import (
     OPERATIONS,
-    Access,
     Batch,
     Cargo,
     Clear,
     Export,
-    Get,
     GetStats,
     GetStatus,
     Import,
@@ -40,13 +40,11 @@ from stash_protocol.operations import (
     Set,
 )
 from stash_protocol.reader import Payload
-from stash_protocol.replies import Scope
 
 __all__ = ["INLINE", "SCANS", "STEPS", "Engine", "Reply"]
 
 CLOCK = "clock"  # the name its anchor has in the store
 CLOCK_SAVED_EVERY = 60_000  # milliseconds: what a reboot beside a wall clock set back can give back at most
-MAX_BULK = 64 << 20  # bytes of one batch or one page of an import, unless the tier's largest value is larger
 
 INLINE: dict[type[Request], Operate] = {
     **MEMBERS,
@@ -72,10 +70,6 @@ SCANS: dict[type[Request], Callable[[Core, Caller, Any], Reply]] = {
     GetStats: about.stats,
 }
 
-SCOPES: dict[type[Request], Scope | None] = {
-    request: None if row.access is Access.KNOWN else row.access.value for request, row in OPERATIONS.items()
-}
-
 
 class Engine(Core):
     """One database and what can be done with it. One thread uses an engine, but for `scan`."""
@@ -97,21 +91,16 @@ class Engine(Core):
         """
         if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
             raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
-        kind = type(request)
-        scope = "write" if isinstance(request, Get) and request.touch else SCOPES[kind]
-        if scope not in caller.scopes and scope is not None:
-            raise Forbidden(f"{OPERATIONS[kind].name} needs scope {scope}, which this API key does not have")
-        if scope == "write":
+        permit(request, payload_length, caller)
+        if writes(request):
             self.observer.require_audit()
         if payload_length:
-            self._admit_payload(request, OPERATIONS[kind].cargo, payload_length, caller)
+            self._admit_payload(request, OPERATIONS[type(request)].cargo, payload_length, caller)
 
     def _admit_payload(self, request: Request, cargo: Cargo, length: int, caller: Caller) -> None:
-        if cargo is Cargo.NONE:
-            raise BadRequest(f"{OPERATIONS[type(request)].name} takes no payload; {length:,} bytes were announced")
         if cargo in (Cargo.VALUE, Cargo.ITEM):
             check_size(caller.tier, length)
-        elif length > max(MAX_BULK, caller.tier.max_value):
+        elif length > max(MAX_BULK, caller.tier.max_value + MAX_ENVELOPE):  # a value, and what a row says beside it
             raise BadRequest(f"{length:,} bytes at once; send parts of at most {MAX_BULK:,}")
         namespace = self.store.namespace(caller.namespace)
         if type(request) is Set and request.key and self.store.held(namespace) + length > caller.tier.quota:
@@ -120,12 +109,12 @@ class Engine(Core):
     def _admit_beside_what_it_replaces(self, key: str, namespace: int, length: int, caller: Caller) -> None:
         now, head = self.clock.now(), self.store.head(namespace, key)
         growth = length - (head.size if head and head.expires > now else 0)
-        if caller.tier.evict == "refuse" or growth > caller.tier.quota:
-            self.make_room(caller, namespace, growth, now)
+        if caller.tier.evict == "refuse":
+            self.make_room(caller, namespace, growth, now=now)
 
     def needs_turn(self, request: Request) -> bool:
         """Whether the request writes, and so belongs into a turn."""
-        return SCOPES[type(request)] == "write" or (isinstance(request, Get) and request.touch)
+        return writes(request)
 
     def weight(self, request: Request, payload: Payload) -> int:
         """How many requests this one counts as where requests are counted."""
@@ -138,8 +127,12 @@ class Engine(Core):
         self.store.begin()
         now = self.clock.now()
         if now - self._clock_saved > CLOCK_SAVED_EVERY:
+            try:
+                self.save_clock()
+            except StashError:
+                self.rollback()
+                raise
             self._clock_saved = now
-            self.save_clock()
 
     def commit(self) -> None:
         """Make the turn durable, then tell watchers.
@@ -152,12 +145,12 @@ class Engine(Core):
         except StashError:
             self.rollback()
             raise
-        self.events.publish()
+        self.publish()
 
     def rollback(self) -> None:
         """Undo the turn."""
         self.store.rollback()
-        self.events.discard()
+        self.discard()
 
     # ── do it ──
 
@@ -194,9 +187,12 @@ class Engine(Core):
             self.store.save_meta(CLOCK, json.dumps(self.clock.anchor()))
 
     def close(self) -> None:
-        """Leave everything as the next run wants to find it."""
-        self.save_clock()
-        self.store.close()
-        self.observer.close()
-        if self.lock is not None:
-            self.lock.release()
+        """Leave everything as the next run wants to find it, as far as the storage lets us."""
+        try:
+            with suppress(*STORAGE_ERRORS):  # the anchor of a minute ago will do
+                self.save_clock()
+            self.store.close()
+        finally:
+            self.observer.close()
+            if self.lock is not None:
+                self.lock.release()

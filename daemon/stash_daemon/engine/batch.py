@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from stash_daemon.engine import accumulate, entries
-from stash_daemon.engine.core import Core, Reply
+from stash_daemon.engine.core import Core, Reply, permit
 from stash_daemon.keys import Caller
-from stash_protocol.errors import BadRequest, StashError
+from stash_protocol.errors import BadRequest, StashError, TooLarge
 from stash_protocol.frames import HEADER, HEADER_SIZE, pack
 from stash_protocol.operations import (
     MAX_BATCH,
@@ -28,6 +28,8 @@ from stash_protocol.operations import (
 )
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Done, Envelope
+
+MAX_BULK = 64 << 20  # bytes of one batch, of its replies, or of a page of an import; more where a value may be larger
 
 Operate = Callable[[Core, Caller, Any, Payload], Reply]
 
@@ -69,10 +71,12 @@ def unpack(payload: Payload) -> list[tuple[Request, Payload]]:
 
 
 def weight(payload: Payload) -> int:
-    """How many frames the payload holds, as far as it can be followed."""
+    """How many frames the payload holds, as far as it can be followed and as a batch may hold."""
     count = position = 0
-    while position + HEADER_SIZE <= len(payload):
+    while position + HEADER_SIZE <= len(payload) and count <= MAX_BATCH:
         envelope, value = HEADER.unpack_from(payload, position)
+        if not envelope:
+            break
         position += HEADER_SIZE + envelope + value
         count += 1
     return count
@@ -81,15 +85,19 @@ def weight(payload: Payload) -> int:
 def run_batch(core: Core, caller: Caller, request: Batch, payload: Payload) -> Reply:
     """Carry out all of it in one transaction, or nothing."""
     replies = bytearray()
+    most = max(MAX_BULK, caller.tier.max_value)
     requests = unpack(payload)
     core.observer.consists_of(request, [part for part, _ in requests])
-    told = core.events.mark()
+    told = core.mark()
     with core.store.savepoint():
         for number, (part, value) in enumerate(requests, start=1):
             try:
+                permit(part, len(value), caller)
                 reply = MEMBERS[type(part)](core, caller, part, value)
+                if len(replies) + len(reply.payload) > most:
+                    raise TooLarge(f"the values read have more than {most:,} bytes together; read them in parts")
             except StashError as error:
-                core.events.discard(told)
+                core.discard(told)
                 message = f"operation {number} of {len(requests)}: {error.message}; nothing of the batch was done"
                 raise type(error)(message, retry_after=error.retry_after) from None
             replies += pack(_encode(Envelope(part.id, reply.body)), bytes(reply.payload))

@@ -12,10 +12,11 @@ from stash_daemon.keys import ApiKeys, Caller
 from stash_daemon.observe import Observer
 from stash_daemon.settings import Settings, Tier
 from stash_daemon.store import TYPES, Expired, Head, Row, Store
-from stash_protocol.errors import BadRequest, NotFound, OverQuota, TooLarge
+from stash_protocol.errors import BadRequest, Forbidden, NotFound, OverQuota, TooLarge
+from stash_protocol.operations import OPERATIONS, Access, Cargo, Forget, Get, Request
 from stash_protocol.reader import Payload
-from stash_protocol.replies import Entry, Event
-from stash_protocol.types import format_duration, format_size
+from stash_protocol.replies import Entry, Event, Scope
+from stash_protocol.types import check_key, format_duration, format_size
 
 MAX_EVICTIONS = 256  # rows one write may push out: bounds the time it takes
 
@@ -40,6 +41,7 @@ class Core:
         self.observer = observer
         self.events = Events()
         self.started = clock.now()
+        self._evicted: list[tuple[str, str, int]] = []  # of the turn: namespace, key, bytes
 
     def live(self, namespace: int, key: str, now: int) -> Head:
         """The head of a live entry.
@@ -52,45 +54,102 @@ class Core:
             raise absent(key)
         return head
 
-    def make_room(self, caller: Caller, namespace: int, growth: int, now: int) -> bool:
-        """See that the namespace may grow by so many bytes; True when entries had to go for it.
+    def make_room(self, caller: Caller, namespace: int, growth: int, *, now: int, spared: int = 0) -> None:
+        """See that the namespace may grow by so many bytes.
+
+        Args:
+            caller: whose tier says what is too much, and whether entries may go for it.
+            namespace: the caller's.
+            growth: bytes, what is replaced being taken off already.
+            now: milliseconds since the epoch.
+            spared: the row that is being written: it never goes.
 
         Raises:
-            OverQuota: it may not grow, and nothing (more) may be evicted.
+            OverQuota: it may not grow, and nothing (more) may be evicted; nothing was.
         """
         quota = caller.tier.quota
         if growth <= 0 or self.store.held(namespace) + growth <= quota:
-            return False
+            return
         excess = self.store.usage(namespace, now).bytes + growth - quota
-        if excess <= 0:
-            return False
-        if caller.tier.evict == "soonest" and growth <= quota and self._evict(caller, namespace, excess, now):
-            return True
+        if excess <= 0 or (caller.tier.evict == "soonest" and self._evict(caller, namespace, excess, now, spared)):
+            return
         raise OverQuota(
             f"{format_size(growth)} more would put the namespace {format_size(excess)} over the"
             f" {format_size(quota)} of tier {caller.tier.name}; forget or prune something"
         )
 
-    def _evict(self, caller: Caller, namespace: int, excess: int, now: int) -> bool:
+    def _evict(self, caller: Caller, namespace: int, excess: int, now: int, spared: int) -> bool:
         """Delete what expires soonest, if that makes enough room; else nothing."""
         chosen: list[Expired] = []
         for row in self.store.soonest(namespace, now, MAX_EVICTIONS):
             if excess <= 0:
                 break
-            chosen.append(row)
-            excess -= row.size
+            if row.id != spared:
+                chosen.append(row)
+                excess -= row.size
         if excess > 0:
             return False
         self.store.delete(namespace, chosen)
         for row in chosen:
             self.tell(caller.namespace, "forget", row.key, at=now, version=row.version, expires=row.expires)
-            self.observer.evicted(caller.namespace, row.key, row.size)
+            self._evicted.append((caller.namespace, row.key, row.size))
         return True
+
+    def mark(self) -> tuple[int, int]:
+        """Where what the turn will tell stands now; see `discard`."""
+        return self.events.mark(), len(self._evicted)
+
+    def discard(self, mark: tuple[int, int] = (0, 0)) -> None:
+        """What was to be told since the mark was rolled back."""
+        self.events.discard(mark[0])
+        del self._evicted[mark[1] :]
+
+    def publish(self) -> None:
+        """The turn was committed: tell."""
+        self.events.publish()
+        evicted, self._evicted = self._evicted, []
+        for namespace, key, size in evicted:
+            self.observer.evicted(namespace, key, size)
 
     def tell(self, namespace: str, name: EventName, key: str, *, at: int, version: int, expires: int) -> None:
         """Let watchers know, once the turn is committed."""
         if self.events.wanted(namespace):
             self.events.add(namespace, Event(name, key, at, version, expires))
+
+
+SCOPES: dict[type[Request], Scope | None] = {
+    request: None if row.access is Access.KNOWN else row.access.value for request, row in OPERATIONS.items()
+}
+KEYED = frozenset(request for request in OPERATIONS if "key" in request.__struct_fields__)
+
+
+def writes(request: Request) -> bool:
+    """Whether the request changes entries."""
+    return SCOPES[type(request)] == "write" or (isinstance(request, Get) and request.touch)
+
+
+def permit(request: Request, payload_length: int, caller: Caller) -> None:
+    """What holds for every request, alone or in a batch.
+
+    Raises:
+        Forbidden: the caller's scopes do not cover it.
+        BadRequest: a key that is none, or a payload where none belongs.
+    """
+    kind = type(request)
+    scope = "write" if writes(request) else SCOPES[kind]
+    if scope not in caller.scopes and scope is not None:
+        if caller.api_key_name is None and caller.scopes == {"admin"}:  # see ApiKeys.first_caller
+            raise Forbidden("nothing goes without an API key here, and there is none yet: stash key create NAME")
+        raise Forbidden(f"{OPERATIONS[kind].name} needs scope {scope}, which this API key does not have")
+    if kind in KEYED:
+        key: str | None = request.key  # type: ignore[attr-defined]  # that is what KEYED says
+        if key is not None:
+            check_key(key)
+    elif isinstance(request, Forget):
+        for key in request.keys:
+            check_key(key)
+    if payload_length and OPERATIONS[kind].cargo is Cargo.NONE:
+        raise BadRequest(f"{OPERATIONS[kind].name} takes no payload; {payload_length:,} bytes came with it")
 
 
 def check_size(tier: Tier, size: int) -> None:

@@ -11,12 +11,11 @@ import uuid
 
 from stash_daemon.engine.core import Core, Reply, absent, check_size, entry, lifetime, prolonged, shown
 from stash_daemon.keys import Caller
-from stash_daemon.store import TYPES, Fresh, Head
-from stash_protocol.errors import BadRequest, Conflict, OverQuota
+from stash_daemon.store import TYPES, Fresh, Head, Row
+from stash_protocol.errors import BadRequest, Conflict
 from stash_protocol.operations import Exists, Extend, Forget, Get, Set, Ttl, Update
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Entry, Existence, Forgotten, Remaining, ValueType
-from stash_protocol.types import check_key
 
 BASE62 = string.digits + string.ascii_letters
 MADE_KEY_LENGTH = 8  # 62^8 ≈ 2.2·10^14 keys
@@ -30,8 +29,8 @@ def set_entry(core: Core, caller: Caller, request: Set, payload: Payload) -> Rep
     now = core.clock.now()
     ttl = lifetime(caller.tier, request.ttl_ms)
     namespace = core.store.namespace(caller.namespace)
-    key = check_key(request.key) if request.key is not None else _make_key(core, namespace)
-    head = core.store.head(namespace, key) if namespace else None
+    key = request.key if request.key is not None else _make_key(core, namespace)
+    head = core.store.head(namespace, key)
     _check_conditions(
         head if head and head.expires > now else None, key, request.if_version, absent_only=request.if_absent
     )
@@ -53,10 +52,10 @@ def write(
     """Put a whole new entry where ``head`` (alive, expired or none) stands."""
     check_size(caller.tier, len(value))
     store = core.store
-    namespace = store.namespace(caller.namespace) or store.create_namespace(caller.namespace)
+    namespace = store.create_namespace(caller.namespace)
     alive = head is not None and head.expires > now
-    if core.make_room(caller, namespace, len(value) - (head.size if head and alive else 0), now):
-        head = store.head(namespace, key)  # it may be among what had to go
+    growth = len(value) - (head.size if head and alive else 0)
+    core.make_room(caller, namespace, growth, now=now, spared=head.id if head else 0)
     version = head.version + 1 if head else store.floor(namespace) + 1
     created = head.created if head and alive else now
     fresh = Fresh(TYPE_NUMBERS[type_], created, now, now + ttl, ttl, version, value)
@@ -98,6 +97,7 @@ def update_entry(core: Core, caller: Caller, request: Update, payload: Payload) 
     if request.extend_ms is not None:
         expires, clamped = prolonged(head, request.extend_ms, caller.tier, now)
     version = head.version + 1
+    changed: Head | Row
     if request.type is None:
         store.retime(head, expires=expires, ttl=head.ttl, version=version)
         changed = head._replace(expires=expires, version=version)
@@ -110,13 +110,12 @@ def update_entry(core: Core, caller: Caller, request: Update, payload: Payload) 
 
 
 def rewrite(
-    core: Core, caller: Caller, head: Head, value: Payload, *, now: int, type_: ValueType, expires: int
-) -> Head:
+    core: Core, caller: Caller, head: Head | Row, value: Payload, *, now: int, type_: ValueType, expires: int
+) -> Head | Row:
     """Give a live entry another value and keep the rest: creation, own TTL and tags."""
     check_size(caller.tier, len(value))
     namespace = core.store.namespace(caller.namespace)
-    if core.make_room(caller, namespace, len(value) - head.size, now) and not core.store.head(namespace, head.key):
-        raise OverQuota("making room for the new value would delete the entry itself; forget or prune something")
+    core.make_room(caller, namespace, len(value) - head.size, now=now, spared=head.id)
     changed = head._replace(
         type=TYPE_NUMBERS[type_], updated=now, expires=expires, version=head.version + 1, size=len(value)
     )

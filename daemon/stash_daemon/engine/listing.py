@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 
@@ -10,7 +11,7 @@ from stash_daemon.engine.core import Core, Reply, entry
 from stash_daemon.engine.entries import write
 from stash_daemon.keys import Caller
 from stash_daemon.store import Head
-from stash_protocol.errors import BadRequest, StashError
+from stash_protocol.errors import STORAGE_ERRORS, BadRequest, StashError
 from stash_protocol.operations import MAX_IMPORT, Export, Import, List, Tags
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Entry, Imported, Page, ValueType
@@ -34,7 +35,7 @@ class ImportRow(msgspec.Struct, array_like=True):
     tags: Tags
 
 
-_rows = msgspec.msgpack.Decoder(list[ImportRow])
+_rows = msgspec.msgpack.Decoder(Annotated[list[ImportRow], msgspec.Meta(max_length=MAX_IMPORT)])
 
 
 def list_entries(core: Core, caller: Caller, request: List) -> Reply:
@@ -72,12 +73,12 @@ def import_entries(core: Core, caller: Caller, request: Import, payload: Payload
         rows = _rows.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the rows cannot be read: {error}") from None
-    if len(rows) > MAX_IMPORT:
-        raise BadRequest(f"{len(rows):,} rows in one import; {MAX_IMPORT:,} are allowed")
     done = Imported(0, 0, 0)
     for number, row in enumerate(rows, start=1):
         try:
             _import(core, caller, row, done, replace=request.replace)
+        except STORAGE_ERRORS:
+            raise
         except StashError as error:
             message = f"row {number} of {len(rows)}: {error.message}; the {done.imported} before it were imported"
             raise type(error)(message, retry_after=error.retry_after) from None

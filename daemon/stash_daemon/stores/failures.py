@@ -16,7 +16,7 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # a full disk, quota, or fi
 def translate(error: apsw.Error, system_errno: int = 0) -> StashError:
     """The error of stash that says it; ``system_errno`` is what the file system said, where it was asked."""
     if isinstance(error, apsw.FullError) or (isinstance(error, apsw.IOError) and system_errno in NO_ROOM):
-        return StorageFull("the disk is full: reads go on; forget or prune something, or make room")
+        return StorageFull("the disk is full: reads go on, and writes will once there is room")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return Busy("the database is held by another process; try again", retry_after=1)
     return StorageDamaged(f"the database cannot be used ({error}); run: stash doctor")

@@ -316,10 +316,9 @@ class SqliteStore(SqliteReads):
     def probe(self) -> None:
         if self._inode:
             self._check_file()
-        if not self.writing:
-            self._rows("BEGIN IMMEDIATE")
-            self._rows("ROLLBACK")
         self._rows("SELECT 1 FROM entries LIMIT 1")
+        if not self.writing:
+            self.save_meta("probed", "")  # a page of the log: only a write can tell that there is room for one
 
     def close(self) -> None:
         for reader in self._readers:

@@ -9,7 +9,20 @@ import msgspec
 import pytest
 
 from stash_protocol.frames import HEADER, pack
-from stash_protocol.operations import Cancel, Clear, Extend, Get, List, Ping, Prune, Set, Watch
+from stash_protocol.operations import (
+    Batch,
+    Cancel,
+    Clear,
+    Extend,
+    Get,
+    KeyCreate,
+    KeyRevoke,
+    List,
+    Ping,
+    Prune,
+    Set,
+    Watch,
+)
 from tests.support.daemon import Line, RunningDaemon
 
 encode = msgspec.msgpack.encode
@@ -136,3 +149,14 @@ def test_a_request_whose_payload_comes_too_late_is_not_carried_out(daemon: Runni
 
 def readable(line: Line) -> bool:
     return bool(select.select([line.sock], [], [], 0.05 if line.sock.gettimeout() else 0)[0])
+
+
+def test_a_long_write_ends_when_its_api_key_is_revoked(daemon: RunningDaemon, line: Line) -> None:
+    secret = line.call(KeyCreate(name="brief", tier="enterprise"))[0]["reply"]["api_key"]
+    with daemon.connect(api_key=secret) as theirs:
+        for part in range(40):
+            lot = b"".join(pack(encode(Set(key=f"{part}/{n}")), b"v") for n in range(500))
+            assert "reply" in theirs.call(Batch(), lot)[0]
+        theirs.send(Clear(prefix="", timeout_ms=60_000))
+        assert "reply" in line.call(KeyRevoke(name="brief"))[0]
+        assert code(theirs.read()) == "unauthenticated"

@@ -298,3 +298,14 @@ def resident(pid: int) -> int:
         return 0
     line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024
+
+
+def test_what_one_caller_cannot_change_in_the_configuration_undoes_nobodys_writes() -> None:
+    with RunningDaemon() as daemon, daemon.connect() as line:
+        (daemon.home / "config.toml").mkdir(mode=0o700)
+        line.send(Set(key="k", id=1), b"v")
+        line.send(KeyCreate(name="x", id=2))
+        replies = {envelope["id"]: envelope for envelope, _ in (line.read(), line.read())}
+        assert "reply" in replies[1]
+        assert "error" in replies[2]
+        assert line.call(Get(key="k"))[1] == b"v"

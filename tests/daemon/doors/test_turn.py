@@ -111,3 +111,20 @@ def test_a_defect_is_answered_as_internal_and_the_turn_is_undone() -> None:
             assert "reply" in await wire.call(Ping(id=2))
 
     asyncio.run(scenario())
+
+
+def test_answers_that_wait_for_the_turn_have_the_ceiling_of_all_others() -> None:
+    async def scenario() -> None:
+        async with open_door(max_memory=8 << 20) as desk:
+            wires = [await desk.connect() for _ in range(4)]
+            await wires[0].call(Set(id=1, key="big"), bytes(3 << 20))
+            desk.turn.begin()
+            for wire in wires:
+                wire.connection.data_received(pack(msgspec.msgpack.encode(Get(id=2, key="big"))))
+            assert desk.door.memory.held == 2 * (3 << 20)
+            desk.turn.commit()
+            answers = [(await wire.read())[0] for wire in wires]
+            assert ["reply" in answer for answer in answers] == [True, True, False, False]
+            assert {answer["error"]["code"] for answer in answers[2:]} == {"over_quota"}
+
+    asyncio.run(scenario())

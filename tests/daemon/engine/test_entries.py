@@ -310,6 +310,26 @@ def test_evict_soonest_makes_room_by_deleting_what_expires_first(bench: Bench) -
     assert bench.keys(keen) == ["late", "mid", "new"]
 
 
+@pytest.mark.parametrize("request_", [op.Update(key="a", type="bytes"), op.Set(key="a", ttl_ms=1000)])
+def test_evict_soonest_never_takes_the_entry_that_is_written(bench: Bench, request_: op.Request) -> None:
+    keen = bench.someone("keen", quota=1000, evict="soonest")
+    bench.set("a", b"x" * 500, keen, ttl_ms=1000)
+    bench.set("b", b"x" * 400, keen, ttl_ms=2000)
+    bench.ask(request_, b"x" * 900, keen)
+    assert (bench.keys(keen), len(bench.get("a", keen))) == (["a"], 900)
+    with pytest.raises(OverQuota):
+        bench.ask(request_, b"x" * 1001, keen)
+    assert len(bench.get("a", keen)) == 900
+
+
+def test_a_namespace_never_holds_more_than_its_quota_however_often_it_evicts(bench: Bench) -> None:
+    keen = bench.someone("keen", quota=1000, evict="soonest")
+    for n in range(50):
+        bench.set(f"k{n % 7}", b"x" * (100 + 37 * n % 600), keen, ttl_ms=1000 + n * 7919 % 5000)
+        usage = bench.engine.store.usage(bench.engine.store.namespace("keen"), bench.clock.now())
+        assert usage.bytes <= 1000
+
+
 def test_evict_soonest_deletes_nothing_where_it_could_not_make_enough_room(bench: Bench) -> None:
     keen = bench.someone("keen", quota=100, evict="soonest")
     bench.set("a", b"x" * 90, keen)
