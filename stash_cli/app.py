@@ -27,6 +27,8 @@ def run(words: list[str]) -> int:
     if not words:
         streams.tell(help_text.overview())
         return BadRequest.exit_status
+    if words[0] == "help":  # `stash help get` is `stash get --help`
+        words = [*words[1:], "--help"]
     command = typer.main.get_command(build(_wanted(words)))
     try:
         status = command.main(words, prog_name="stash", standalone_mode=False)
@@ -147,6 +149,8 @@ def _sentence(problem: TyperException) -> str:
     message = problem.format_message().strip().rstrip(".")
     message = message[:1].lower() + message[1:]
     command = getattr(getattr(problem, "ctx", None), "command", None)
+    if isinstance(command, _GroupOverview):
+        return f"{message}; see `stash {command.name} --help`"
     if not isinstance(command, _Command):
         return f"{message}; see `stash --help`"
     hint = "a word that starts with - goes after --; " if "no such option" in message else ""

@@ -19,6 +19,12 @@ SECTIONS = (
     ("API keys and settings", ADMIN_VERBS),
 )
 
+EXAMPLES = """\
+stash set plan "find the leak, then fix it" --ttl 30m
+stash get plan
+stash get answer --wait 30s
+stash list build/ -l"""
+
 EXIT_STATUSES = (
     (0, "done"),
     (1, "unexpected failure"),
@@ -48,6 +54,7 @@ def overview() -> str:
     parts = ["Usage: stash VERB [ARGUMENTS] [OPTIONS]", ABOUT]
     for title, verbs in SECTIONS:
         parts.append(f"{title}:\n" + _rows([(_with_alias(verb), verb.about) for verb in verbs]))
+    parts.append("Examples:\n" + textwrap.indent(EXAMPLES, INDENT))
     parts.append("Options of every verb:\n" + _rows([_option_row(option) for option in all_global_options()]))
     parts.append("Environment:\n" + _rows(VARIABLES))
     parts.append("Exit status:\n" + _rows([(str(status), meaning) for status, meaning in EXIT_STATUSES]))
@@ -68,7 +75,10 @@ def of_group(name: str) -> str:
     """What `stash GROUP --help` says."""
     verbs = [verb for verb in VERBS if verb.name.startswith(name + " ")]
     rows = _rows([(verb.name.partition(" ")[2], verb.about) for verb in verbs])
-    return f"Usage: stash {name} VERB [ARGUMENTS] [OPTIONS]\n\n{GROUPS[name]}\n\nVerbs:\n{rows}\n"
+    examples = textwrap.indent("\n".join(verb.example for verb in verbs), INDENT)
+    return (
+        f"Usage: stash {name} VERB [ARGUMENTS] [OPTIONS]\n\n{GROUPS[name]}\n\nVerbs:\n{rows}\n\nExamples:\n{examples}\n"
+    )
 
 
 def of_verb(verb: Verb) -> str:

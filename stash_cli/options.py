@@ -162,7 +162,7 @@ GLOBAL_OPTIONS = (
 )
 """For every verb, before or after it."""
 
-VERSION = Option("--version", "flag", "Print the version.")
+VERSION = Option("-V --version", "flag", "Print the version.")
 """Before a verb or after it too, but answered before anything is read."""
 
 

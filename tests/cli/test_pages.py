@@ -13,7 +13,7 @@ import pytest
 from stash_cli import help as help_text
 from stash_cli.options import GLOBAL_OPTIONS
 from stash_cli.pages import all_pages
-from stash_cli.verbs import VERBS
+from stash_cli.verbs import GROUPS, VERBS
 
 ROOT = Path(__file__).parents[2]
 CHECKS = {
@@ -47,6 +47,28 @@ def test_help_is_what_the_pages_say(own) -> None:
     assert own.ok("--version").startswith(b"stash ")
     done = own()
     assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", help_text.overview())
+
+
+def test_other_ways_to_ask_for_help_are_understood(own) -> None:
+    assert own.ok("help").decode() == help_text.overview()
+    assert own.ok("help", "get") == own.ok("get", "--help")
+    assert own.ok("help", "key", "create") == own.ok("key", "create", "--help")
+    assert own.ok("help", "key") == own.ok("key", "--help")
+    assert own.ok("-V") == own.ok("--version")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["key", "--help"], ["config", "--help"]], ids=" ".join)
+def test_help_of_many_verbs_has_examples(own, words: list[str]) -> None:
+    _, _, examples = own.ok(*words).decode().partition("Examples:\n")
+    assert examples.startswith("  stash ")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_without_a_verb_points_to_its_own_help(own, group: str) -> None:
+    for words in ([group], [group, "nonsense"]):
+        done = own(*words)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr.endswith(f"; see `stash {group} --help`\n".encode())
 
 
 @pytest.mark.parametrize("path", CHECKS)
