@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import msgpack
 
 from stash_cli import portable, render, streams
 from stash_cli.call import Call
+from stash_cli.outfile import writing
 from stash_protocol.errors import BadRequest, StashError
 
 MAX_ROWS = 1000  # of one import request
@@ -55,22 +55,12 @@ def pages(call: Call, prefix: str) -> Iterator[list[tuple[dict[str, Any], bytes,
 
 @contextmanager
 def _output(path: str) -> Iterator[Any]:
-    """What takes the lines; a file has its name only once it is whole, and is for its owner alone."""
+    """What takes the lines."""
     if path == "-":
         yield streams.emit
         return
-    scratch = f"{path}.{os.getpid()}.part"
-    try:
-        with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            yield file.write
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except OSError as error:
-        raise BadRequest(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
-    finally:
-        if os.path.lexists(scratch):
-            os.unlink(scratch)
+    with writing(path) as file:
+        yield file.write
 
 
 def import_(call: Call) -> None:
