@@ -169,4 +169,7 @@ class Sweeper:
                 self._complain(failure)
 
     def _complain(self, error: BaseException) -> None:
-        self._engine.observer.log("WARNING", "sweeper_held_up", error=str(error))
+        if isinstance(error, StashError):
+            self._engine.observer.log("WARNING", "sweeper_held_up", error=error.message)
+        else:
+            self._turn.defect(error)

@@ -272,12 +272,14 @@ class SqliteStore(SqliteReads):
             reader.execute("BEGIN")
         try:
             yield SqliteReads(reader)
-        finally:
             reader.execute("ROLLBACK")
-            if len(self._readers) < MAX_IDLE_READERS:
-                self._readers.append(reader)
-            else:
-                reader.close()
+        except BaseException:  # it may be in any state
+            reader.close()
+            raise
+        if len(self._readers) < MAX_IDLE_READERS:
+            self._readers.append(reader)
+        else:
+            reader.close()
 
     def load_meta(self, name: str) -> str | None:
         rows = self._rows("SELECT value FROM meta WHERE name = ?", (name,))
