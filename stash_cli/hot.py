@@ -24,7 +24,7 @@ def set_(call: Call) -> None:
     if given is None and fields.get("key") == "-":
         del fields["key"]
     value, declared, fields["type"] = _value(call, given, "stash set KEY VALUE, or pipe the value in")
-    reply = _send_value(call, fields, value, declared)
+    reply = send_value(call, fields, value, declared)
     call.print(reply["key"], lambda: render.entry(reply))
 
 
@@ -37,7 +37,7 @@ def update(call: Call) -> None:
         value, declared, fields["type"] = _value(call, given, "stash update KEY VALUE, or --extend DURATION")
     elif call.get("json_value"):
         raise BadRequest("--json-value: there is no value; say - to read one from stdin")
-    reply = _send_value(call, fields, value, declared)
+    reply = send_value(call, fields, value, declared)
     call.note_clamped(reply)
     call.print(reply["key"], lambda: render.entry(reply))
 
@@ -46,12 +46,13 @@ def _value(call: Call, given: str | None, instead: str) -> tuple[bytes, int, str
     """The value, how long it is (more than was read, if too long), and its type."""
     if given is None or given == "-":
         streams.refuse_terminal(instead)
-        value, declared = _piped_value(call)
+        value, declared = piped_value(call)
     else:
         value = given.encode(errors="surrogateescape")  # the bytes that were typed
         declared = len(value)
-    kind = "bytes" if declared > len(value) else _type_of(value)
-    if call.get("json_value"):
+    whole = declared == len(value)
+    kind = _type_of(value) if whole else "bytes"
+    if whole and call.get("json_value"):
         if kind != "text":
             raise BadRequest("--json-value: the value is not UTF-8")
         try:
@@ -62,7 +63,8 @@ def _value(call: Call, given: str | None, instead: str) -> tuple[bytes, int, str
     return value, declared, kind
 
 
-def _piped_value(call: Call) -> tuple[bytes, int]:
+def piped_value(call: Call) -> tuple[bytes, int]:
+    """What stdin has, and how long it is: if the tier does not allow it, more than was read."""
     value = streams.read_stdin(SMALL)
     if len(value) <= SMALL:
         return value, len(value)
@@ -71,7 +73,7 @@ def _piped_value(call: Call) -> tuple[bytes, int]:
     if len(value) + left > limit:
         return value, len(value) + left
     value += streams.read_stdin(limit - len(value))
-    return value, len(value)
+    return value, len(value) + (len(value) > limit)
 
 
 def _type_of(value: bytes) -> str:
@@ -82,7 +84,8 @@ def _type_of(value: bytes) -> str:
     return "text"
 
 
-def _send_value(call: Call, fields: dict[str, Any], value: bytes, declared: int) -> Any:
+def send_value(call: Call, fields: dict[str, Any], value: bytes, declared: int) -> Any:
+    """The reply to the verb's request with its value, which may be too long and then is only declared."""
     connection = call.connect()
     if declared <= SMALL or declared <= connection.welcome()["max_value"]:
         return connection.call(call.verb.op, fields, value)[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from stash_cli import render, streams
 from stash_cli.call import Call
+from stash_cli.hot import piped_value, send_value
 from stash_cli.wire import reply_in
 from stash_protocol.errors import BadRequest
-from stash_protocol.frames import MAX_PAYLOAD
 
 
 def incr(call: Call) -> None:
@@ -20,10 +20,14 @@ def append(call: Call) -> None:
     given: str | None = call.get("value")
     if given is None or given == "-":
         streams.refuse_terminal("stash append KEY VALUE, or pipe the item in")
-        item = streams.read_stdin(MAX_PAYLOAD)
+        item, declared = piped_value(call)
     else:
         item = given.encode(errors="surrogateescape")
-    reply, _ = call.ask(payload=_as_json(item, is_json="json_value" in call.values))
+        declared = len(item)
+    if declared == len(item):
+        item = _as_json(item, is_json="json_value" in call.values)
+        declared = len(item)
+    reply = send_value(call, call.fields(), item, declared)
     call.print(str(reply["length"]), lambda: render.reply("append", {}, reply, b""))
 
 

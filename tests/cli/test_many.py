@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -185,6 +186,23 @@ def test_counters_and_lists(stash) -> None:
     assert json.loads(stash.ok("get", "l")) == [{"a": 1}, "last"]
     assert stash.error("append", "l", "{", "--json-value")[0] == 2
     assert stash.error("append", "l", stdin=b"\xff")[0] == 2
+
+
+@pytest.mark.parametrize("verb", ["set", "append"])
+@pytest.mark.parametrize("options", [[], ["--json-value"]], ids=["text", "json"])
+def test_no_more_of_a_value_is_read_than_the_tier_allows(own, verb: str, options: list[str]) -> None:
+    own.configure('[tiers.local]\nmax_value = "256K"\n')
+    part, written = b"[" * (1 << 16), 0
+    with subprocess.Popen(
+        own.line(verb, "k", *options), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=own.environment, bufsize=0
+    ) as talk:
+        assert talk.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            while written < 1 << 24:
+                written += talk.stdin.write(part)
+        said = talk.communicate(timeout=30)[1]
+    assert talk.returncode == 8, said
+    assert written < 1 << 23
 
 
 def test_watch_tells_what_happens(own) -> None:
