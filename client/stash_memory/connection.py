@@ -11,16 +11,16 @@ from msgspec import UNSET, Raw
 
 from stash_memory import wire
 from stash_memory.link import JOIN_LIMIT
+from stash_memory.transport import MAX_EVENTS, overrun
 from stash_memory.wire import GRACE, Answer, Garbled, Lost, Outcome
 from stash_protocol import operations
-from stash_protocol.errors import BadRequest, Busy, StashError, Unreachable
+from stash_protocol.errors import BadRequest, StashError, Timeout, Unreachable
 from stash_protocol.operations import Get, Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Event, Rate
 
-MAX_EVENTS = 65_536  # of one watch that wait to be read
-
 Reply = asyncio.Future[tuple[Answer[Raw], Payload]]
+Events = asyncio.Queue[Event | StashError | None]
 
 
 class Connection(asyncio.Protocol):
@@ -39,7 +39,7 @@ class Connection(asyncio.Protocol):
         self._pid = os.getpid()
         self._number = 0  # of the last request; the hello's is 0
         self._pending: dict[int, Reply] = {}
-        self._watches: dict[int, asyncio.Queue[Event | StashError]] = {}
+        self._watches: dict[int, Events] = {}
         self._reader = FrameReader[Answer[Raw]](self._admit)
         self._out: list[Payload] = []
         self._room = asyncio.Event()  # whether the daemon reads what we write
@@ -84,8 +84,9 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: Request, payload: Payload, timeout: float) -> Outcome:
         """Ask, and wait for the reply; raises Lost, and StashError."""
-        reply = await self.begin(request, payload)
-        timer = self.loop.call_later(timeout + GRACE, _give_up, reply, timeout)
+        deadline = self.loop.time() + timeout + GRACE
+        reply = await self.begin(request, payload, deadline)
+        timer = self.loop.call_at(deadline, _give_up, reply, request)
         try:
             answer, part = await self._answered(request, reply)
         except asyncio.CancelledError:
@@ -97,12 +98,12 @@ class Connection(asyncio.Protocol):
         return wire.read_body(request, answer), part
 
     async def ask_many(self, calls: Sequence[tuple[Request, Payload]]) -> list[Outcome | StashError]:
-        """Ask all, then wait for all; raises Lost when the connection breaks."""
+        """Ask all, then wait for all, for as long as the caller does; raises Lost when the connection breaks."""
         replies: list[tuple[Request, Reply]] = []
         outcomes: list[Outcome | StashError] = []
         try:
             for request, payload in calls:
-                replies.append((request, await self.begin(request, payload)))
+                replies.append((request, await self.begin(request, payload, None)))
             for request, reply in replies:
                 answer, part = await self._answered(request, reply)
                 try:
@@ -115,12 +116,24 @@ class Connection(asyncio.Protocol):
                 reply.cancel()
         return outcomes
 
-    async def begin(self, request: Request, payload: Payload) -> Reply:
-        """Send a request, once the daemon reads; the future of its reply."""
+    async def begin(self, request: Request, payload: Payload, deadline: float | None) -> Reply:
+        """Send a request, once the daemon reads; the future of its reply.
+
+        Args:
+            request: gets its id here.
+            payload: of it.
+            deadline: of the loop's clock, by which the daemon must read; None: the caller sees to that.
+        """
         self._number = request.id = self._number + 1
         head = wire.head(request, len(payload))
         if not self._room.is_set():
-            await self._room.wait()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._room.wait()
+            except TimeoutError:
+                raise Timeout(
+                    f"the daemon read nothing for {request.timeout_ms / 1000:g} s; nothing was sent"
+                ) from None
         if self.closed:
             raise Lost(wire.gone(request, "the connection was closed"), sent=False)
         reply = self._pending[request.id] = self.loop.create_future()
@@ -130,7 +143,9 @@ class Connection(asyncio.Protocol):
     async def watch(self, prefix: str, timeout: float) -> WatchSubscription:
         """Begin to watch; raises Lost, and StashError."""
         request = operations.Watch(prefix=prefix, id=self._number + 1)
-        events = self._watches[request.id] = asyncio.Queue()
+        wire.set_deadline(request, timeout)
+        events: Events = asyncio.Queue()
+        self._watches[request.id] = events
         try:
             await self.ask(request, b"", timeout)
         except BaseException:
@@ -181,7 +196,7 @@ class Connection(asyncio.Protocol):
         if events is None:
             return
         if events.qsize() >= MAX_EVENTS:
-            events.put_nowait(Busy(f"more than {MAX_EVENTS:,} events were not read; watch again"))
+            events.put_nowait(overrun())
             self.end_watch(answer.id)
         elif answer.push is not UNSET:
             events.put_nowait(answer.push)
@@ -219,40 +234,37 @@ class Connection(asyncio.Protocol):
 class WatchSubscription:
     """A watch among the other requests of its connection."""
 
-    def __init__(self, connection: Connection, number: int, events: asyncio.Queue[Event | StashError]) -> None:
+    def __init__(self, connection: Connection, number: int, events: Events) -> None:
         self._connection = connection
         self._number = number
         self._events = events
-        self._over: StashError | None = None
-        self._closed = asyncio.Event()
+        self._closed = False
 
     async def next_event(self, timeout: float | None) -> Event | None:
         """The next change."""
-        if self._over is not None:
-            raise self._over
-        if self._closed.is_set():
+        if self._closed:
             return None
-        getting = asyncio.ensure_future(self._events.get())
-        closing = asyncio.ensure_future(self._closed.wait())
         try:
-            await asyncio.wait((getting, closing), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done() or self._closed.is_set():
-                return None
-            event = getting.result()
-        finally:
-            getting.cancel()
-            closing.cancel()
+            async with asyncio.timeout(timeout):
+                event = await self._events.get()  # in this very task: cancelled, it has taken nothing
+        except TimeoutError:
+            return None
+        if event is None:
+            self._events.put_nowait(None)  # for whoever else waits
+            return None
         if isinstance(event, StashError):
-            self._over = event
+            self._events.put_nowait(event)  # for whoever asks again
             raise event
         return event
 
     def close(self) -> None:
-        """End it."""
-        self._closed.set()
-        self._connection.end_watch(self._number)
+        """End it, and whoever waits for it."""
+        if not self._closed:
+            self._closed = True
+            self._events.put_nowait(None)
+            self._connection.end_watch(self._number)
 
 
-def _give_up(reply: Reply, timeout: float) -> None:
+def _give_up(reply: Reply, request: Request) -> None:
     if not reply.done():
-        reply.set_exception(wire.overdue(timeout))
+        reply.set_exception(wire.overdue(request.timeout_ms / 1000))

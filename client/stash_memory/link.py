@@ -71,15 +71,15 @@ class Link:
             self._check_alive(request)
         sent = False
         try:
-            self._arm(timeout + GRACE)
-            self._send(data, payload, timeout)
+            deadline = self._begin(timeout)
+            self._send(data, payload, deadline)
             sent = True
             if self._greeting:
-                self._read_welcome(timeout)
-            envelope, part = self._receive(timeout)
+                self._read_welcome(deadline)
+            envelope, part = self._receive(deadline)
             answer = wire.read_answer(request, envelope)
         except BaseException as error:  # noqa: BLE001  # an interrupt, too, leaves a reply on its way
-            raise self._judge(error, request, timeout, sent=sent) from None
+            raise self._judge(error, request, sent=sent) from None
         if answer.rate is not UNSET:
             self.rate = answer.rate
         return answer.reply, part
@@ -98,24 +98,26 @@ class Link:
             self._number = request.id = self._number + 1
             heads.append(wire.head(request, len(payload)))
         self._check_alive(calls[0][0])
-        deadline = time.monotonic() + timeout
+        deadline = self._begin(timeout)
         outcomes: list[Outcome | StashError] = []
         while len(outcomes) < len(calls):
             start = len(outcomes)
             end, data = _window(calls, heads, start)
-            with self._conversation(calls[start][0], timeout):
-                self._arm(max(0.0, deadline - time.monotonic()) + GRACE)
-                self._send(data, b"", timeout)
+            with self._conversation(calls[start][0]):
+                self._arm_until(deadline)
+                self._send(data, b"", deadline)
                 if self._greeting:
-                    self._read_welcome(timeout)
-                outcomes += self._collect([request for request, _ in calls[start:end]], timeout)
+                    self._read_welcome(deadline)
+                outcomes += self._collect([request for request, _ in calls[start:end]], deadline)
         return outcomes
 
-    def _collect(self, requests: Sequence[Request], timeout: float) -> list[Outcome | StashError]:
+    def _collect(self, requests: Sequence[Request], deadline: float) -> list[Outcome | StashError]:
         """One reply for each request; they may come in any order."""
         found: list[Any] = [None] * len(requests)
         for _ in requests:
-            envelope, part = self._receive(timeout)
+            if self._position == len(self._data):
+                self._arm_until(deadline)
+            envelope, part = self._receive(deadline)
             answer = wire.read_any(envelope)
             place = answer.id - requests[0].id
             if not 0 <= place < len(found) or found[place] is not None:
@@ -140,11 +142,12 @@ class Link:
             StashError: what the daemon answered, or Timeout.
         """
         request = operations.Watch(prefix=prefix, id=1)
-        with self._conversation(request, timeout):
-            self._arm(timeout + GRACE)
-            self._send(wire.head(request, 0), b"", timeout)
-            self._read_welcome(timeout)
-            self._next_answer(timeout)
+        wire.set_deadline(request, timeout)
+        with self._conversation(request):
+            deadline = self._begin(timeout)
+            self._send(wire.head(request, 0), b"", deadline)
+            self._read_welcome(deadline)
+            self._next_answer(deadline)
 
     def next_event(self, timeout: float | None) -> Event | None:
         """The next change; None when none comes in so many seconds.
@@ -153,16 +156,16 @@ class Link:
             Lost: the connection broke.
             StashError: why the daemon ended the watch.
         """
-        with self._conversation(operations.Watch(), timeout or 0.0):
+        with self._conversation(operations.Watch()):
             try:
                 self._arm(timeout)
-                answer = self._next_answer(wire.MAX_TIMEOUT)
+                answer = self._next_answer(None if timeout is None else time.monotonic() + timeout)
             except (BlockingIOError, TimeoutError):
                 return None
         return None if answer.push is UNSET else answer.push
 
-    def _next_answer(self, timeout: float) -> wire.Answer[Raw]:
-        answer = wire.read_any(self._receive(timeout)[0])
+    def _next_answer(self, deadline: float | None) -> wire.Answer[Raw]:
+        answer = wire.read_any(self._receive(deadline)[0])
         if answer.error is not UNSET:
             raise wire.failure(answer.error)
         return answer
@@ -201,6 +204,19 @@ class Link:
             self.close()
             raise Lost(wire.gone(request, "the connection was closed"), sent=False)
 
+    def _begin(self, timeout: float) -> float:
+        """When, by the monotonic clock, what is asked now must have been answered."""
+        self._arm(timeout + GRACE)
+        return time.monotonic() + timeout + GRACE
+
+    def _arm_until(self, deadline: float | None) -> None:
+        """Let the socket keep us waiting for what is left of the time; raises TimeoutError when nothing is."""
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._arm(left)
+
     def _arm(self, seconds: float | None) -> None:
         """How long the socket may keep us waiting at a time; None: for ever."""
         if seconds == self._armed:
@@ -215,11 +231,11 @@ class Link:
         self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
         self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDTIMEO, timeval)
 
-    def _send(self, data: bytes, payload: Payload, timeout: float) -> None:
+    def _send(self, data: bytes, payload: Payload, deadline: float) -> None:
         if self._greeting:
             if len(data) + len(payload) > JOIN_LIMIT:  # a daemon that turns us away would not read all of it
                 self._socket.sendall(self._greeting)
-                self._read_welcome(timeout)
+                self._read_welcome(deadline)
             else:
                 data = self._greeting + data
         if len(payload) <= JOIN_LIMIT:
@@ -227,20 +243,22 @@ class Link:
         else:
             self._socket.sendall(data)
             self._socket.sendall(payload)
+            self._arm_until(deadline)
 
-    def _read_welcome(self, timeout: float) -> None:
-        answer = wire.read_any(self._receive(timeout)[0])
+    def _read_welcome(self, deadline: float) -> None:
+        answer = wire.read_any(self._receive(deadline)[0])
+        self._arm_until(deadline)
         if answer.error is not UNSET:
             self.close()  # the daemon does, too
             raise wire.failure(answer.error)
         self._greeting = b""
 
-    def _receive(self, timeout: float) -> tuple[bytes, Payload]:
-        """The next frame's envelope and payload."""
+    def _receive(self, deadline: float | None) -> tuple[bytes, Payload]:
+        """The next frame's envelope and payload; the socket is armed until the deadline."""
         if self._position + HEADER_SIZE > len(self._data):
             self._fill()
             if len(self._data) < HEADER_SIZE:
-                self._fill_to(HEADER_SIZE, time.monotonic() + timeout)
+                self._fill_to(HEADER_SIZE, deadline)
         data, start = self._data, self._position
         envelope_length, payload_length = HEADER.unpack_from(data, start)
         if not 0 < envelope_length <= MAX_ENVELOPE:
@@ -248,11 +266,11 @@ class Link:
         body = start + HEADER_SIZE + envelope_length
         end = body + payload_length
         if end > len(data):
-            return self._receive_long(envelope_length, payload_length, time.monotonic() + timeout)
+            return self._receive_long(envelope_length, payload_length, deadline)
         self._position = end
         return data[start + HEADER_SIZE : body], data[body:end]
 
-    def _receive_long(self, envelope_length: int, payload_length: int, deadline: float) -> tuple[bytes, Payload]:
+    def _receive_long(self, envelope_length: int, payload_length: int, deadline: float | None) -> tuple[bytes, Payload]:
         """A frame that is not here as a whole: its payload goes straight to where it stays."""
         self._fill_to(HEADER_SIZE + envelope_length, deadline)
         body = self._position + HEADER_SIZE + envelope_length
@@ -262,18 +280,16 @@ class Link:
         payload[: len(have)] = have
         rest = memoryview(payload)[len(have) :]
         while rest:
+            self._arm_until(deadline)
             size = self._socket.recv_into(rest)
             if not size:
                 raise OSError("the connection was closed")
             rest = rest[size:]
-            if rest and time.monotonic() > deadline:
-                raise TimeoutError
         return envelope, payload
 
-    def _fill_to(self, size: int, deadline: float) -> None:
+    def _fill_to(self, size: int, deadline: float | None) -> None:
         while len(self._data) - self._position < size:
-            if time.monotonic() > deadline:
-                raise TimeoutError
+            self._arm_until(deadline)
             self._fill()
 
     def _fill(self) -> None:
@@ -285,19 +301,19 @@ class Link:
         self._position = 0
 
     @contextlib.contextmanager
-    def _conversation(self, request: Request, timeout: float) -> Iterator[None]:
+    def _conversation(self, request: Request) -> Iterator[None]:
         try:
             yield
         except BaseException as error:  # noqa: BLE001  # as in `exchange`
-            raise self._judge(error, request, timeout, sent=True) from None
+            raise self._judge(error, request, sent=True) from None
 
-    def _judge(self, error: BaseException, request: Request, timeout: float, *, sent: bool) -> BaseException:
+    def _judge(self, error: BaseException, request: Request, *, sent: bool) -> BaseException:
         """What to raise; closes the link unless the daemon's reply was whole."""
         if isinstance(error, StashError) and not isinstance(error, Garbled):
             return error
         self.close()
         if isinstance(error, (BlockingIOError, TimeoutError)):
-            return wire.overdue(timeout)
+            return wire.overdue(request.timeout_ms / 1000)
         if isinstance(error, OSError):
             return Lost(wire.gone(request, (error.strerror or str(error)).lower()), sent=sent)
         return error

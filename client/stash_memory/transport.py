@@ -9,10 +9,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stash_memory.wire import Outcome
-from stash_protocol.errors import StashError
+from stash_protocol.errors import Busy, StashError
 from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
+
+MAX_EVENTS = 65_536  # of one watch that wait to be read
+
+
+def overrun() -> Busy:
+    """Why a watch ended whose events were not read."""
+    return Busy(f"more than {MAX_EVENTS:,} events were not read; watch again")
 
 
 class Subscription(Protocol):

@@ -38,19 +38,18 @@ class AsyncSocketTransport:
     async def exchange(self, request: Request, payload: Payload, timeout: float) -> Outcome:
         """Carry out one request. Retries once, only when that cannot do anything twice."""
         wire.set_deadline(request, timeout)
+        deadline = time.monotonic() + timeout
         connection = self._connection
-        started = time.monotonic()
         if connection is None or not connection.usable:
             connection = await self._connected(timeout)
         try:
-            return await connection.ask(request, payload, timeout)
+            return await connection.ask(request, payload, _left(deadline, timeout))
         except Lost as lost:
             if not lost.may_repeat(request):
                 raise lost.error from None
-        left = max(0.001, timeout - (time.monotonic() - started))
-        connection = await self._connected(left)
+        connection = await self._connected(_left(deadline, timeout))
         try:
-            return await connection.ask(request, payload, left)
+            return await connection.ask(request, payload, _left(deadline, timeout))
         except Lost as lost:
             raise lost.error from None
 
@@ -76,14 +75,13 @@ class AsyncSocketTransport:
 
     async def watch(self, prefix: str, timeout: float) -> WatchSubscription:
         """Begin to watch."""
+        deadline = time.monotonic() + timeout
         connection = await self._connected(timeout)
+        with contextlib.suppress(Lost):
+            return await connection.watch(prefix, _left(deadline, timeout))
+        connection = await self._connected(_left(deadline, timeout))
         try:
-            return await connection.watch(prefix, timeout)
-        except Lost:
-            pass
-        connection = await self._connected(timeout)
-        try:
-            return await connection.watch(prefix, timeout)
+            return await connection.watch(prefix, _left(deadline, timeout))
         except Lost as lost:
             raise lost.error from None
 
@@ -146,6 +144,14 @@ def _dial(target: Target) -> socket.socket:
     connection = socket.socket(fileno=plain.detach())
     connection.settimeout(0)
     return connection
+
+
+def _left(deadline: float, timeout: float) -> float:
+    """Seconds of the caller's time that are left."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise wire.overdue(timeout)
+    return left
 
 
 def _hang_up(dialing: asyncio.Future[socket.socket]) -> None:

@@ -17,6 +17,7 @@ from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
+MOMENT = 0.001  # seconds left to a call whose time went by while it connected: the daemon gets its word in
 MAX_IDLE = 8  # connections kept for the next calls: as many threads call without connecting anew
 
 
@@ -37,19 +38,16 @@ class SocketTransport:
     def exchange(self, request: Request, payload: Payload, timeout: float) -> Outcome:
         """Carry out one request. Retries once, only when that cannot do anything twice."""
         wire.set_deadline(request, timeout)
-        started = time.monotonic()
-        link = self._take(timeout)
+        deadline = time.monotonic() + timeout
+        link, left = self._take(deadline, timeout)
         try:
-            return link.exchange(request, payload, timeout)
+            return link.exchange(request, payload, left)
         except Lost as lost:
             if not lost.may_repeat(request):
                 raise lost.error from None
         finally:
             self._give_back(link)
-        left = timeout - (time.monotonic() - started)
-        if left <= 0:
-            raise wire.overdue(timeout)
-        link = self._renew(left)
+        link, left = self._renew(deadline, timeout)
         try:
             return link.exchange(request, payload, left)
         except Lost as lost:
@@ -61,17 +59,18 @@ class SocketTransport:
         """Carry out many. Retries all once, only when that cannot do anything twice."""
         for request, _ in calls:
             wire.set_deadline(request, timeout)
-        link = self._take(timeout)
+        deadline = time.monotonic() + timeout
+        link, left = self._take(deadline, timeout)
         try:
-            return link.exchange_many(calls, timeout)
+            return link.exchange_many(calls, left)
         except Lost as lost:
             if not lost.may_repeat(*(request for request, _ in calls)):
                 raise lost.error from None
         finally:
             self._give_back(link)
-        link = self._renew(timeout)
+        link, left = self._renew(deadline, timeout)
         try:
-            return link.exchange_many(calls, timeout)
+            return link.exchange_many(calls, left)
         except Lost as lost:
             raise lost.error from None
         finally:
@@ -79,9 +78,9 @@ class SocketTransport:
 
     def watch(self, prefix: str, timeout: float) -> LinkSubscription:
         """Begin to watch, over a connection of its own."""
-        link = self._open(timeout)
+        link, left = self._open(time.monotonic() + timeout, timeout)
         try:
-            link.watch(prefix, timeout)
+            link.watch(prefix, left)
         except Lost as lost:
             raise lost.error from None
         except BaseException:
@@ -102,23 +101,28 @@ class SocketTransport:
         for link in idle:
             link.abandon()
 
-    def _take(self, timeout: float) -> Link:
+    def _take(self, deadline: float, timeout: float) -> tuple[Link, float]:
+        """A connection, and the seconds that are left: all of them, unless it had to be made."""
         try:
-            return self._idle.pop()
+            return self._idle.pop(), timeout
         except IndexError:
-            return self._open(timeout)
+            return self._open(deadline, timeout)
 
-    def _renew(self, timeout: float) -> Link:
+    def _renew(self, deadline: float, timeout: float) -> tuple[Link, float]:
         """A new connection, once one broke: those from before it are no better."""
         idle, self._idle = self._idle, []
         for link in idle:
             link.close()
-        return self._open(timeout)
+        return self._open(deadline, timeout)
 
-    def _open(self, timeout: float) -> Link:
+    def _open(self, deadline: float, timeout: float) -> tuple[Link, float]:
         if self._closed:
             raise BadRequest("this stash was closed")
-        return Link(self._target, timeout)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise wire.overdue(timeout)
+        link = Link(self._target, left)
+        return link, max(MOMENT, deadline - time.monotonic())
 
     def _give_back(self, link: Link) -> None:
         if link.closed:

@@ -1,0 +1,112 @@
+"""No call takes longer than it was given, whatever the daemon, the connection or other calls do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from stash_memory import AsyncStash, Stash, Timeout
+from stash_memory.wire import GRACE
+from tests.client.ways import opened
+from tests.support.daemon import RunningDaemon
+from tests.support.peer import Conversation, Gone, ScriptedPeer
+
+SLACK = 0.35  # seconds that two cores shared by many tests may add
+both = pytest.mark.parametrize("mode", ["sync", "async"])
+
+
+@contextlib.contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """What is inside takes no longer, but for the grace that a daemon's own answer has."""
+    started = monotonic()
+    yield
+    assert monotonic() - started < seconds + GRACE + SLACK
+
+
+def mute(client: Conversation) -> None:
+    """A daemon that hangs: it accepts, and never says a word."""
+    with contextlib.suppress(Gone):
+        while True:
+            client.request()
+
+
+def breaking_after(seconds: float) -> Callable[[Conversation], None]:
+    """A connection that breaks late."""
+
+    def script(client: Conversation) -> None:
+        client.welcome()
+        client.sock.settimeout(0.05)
+        ends = monotonic() + seconds
+        while monotonic() < ends:
+            try:
+                client.sock.recv(65_536)
+            except TimeoutError:
+                continue
+
+    return script
+
+
+def test_a_call_that_cannot_be_sent_ends_in_time() -> None:
+    async def use(daemon: RunningDaemon) -> None:
+        async with AsyncStash(socket=daemon.socket) as stash:
+            await stash.set("a", "b")
+            os.kill(daemon.pid, signal.SIGSTOP)
+            try:
+                with pytest.raises(Timeout):
+                    await stash.set("big", bytes(8 << 20), timeout=0.01)
+                with at_most(0.2), pytest.raises(Timeout, match="nothing was sent"):
+                    async with asyncio.timeout(5):
+                        await stash.get("a", timeout=0.2)
+            finally:
+                os.kill(daemon.pid, signal.SIGCONT)
+            assert await stash.get("a") == "b"
+
+    with RunningDaemon() as daemon:
+        asyncio.run(use(daemon))
+
+
+@both
+@pytest.mark.parametrize("call", ["one", "many", "watch"])
+def test_a_second_try_has_what_the_first_left_of_the_time(mode: str, call: str) -> None:
+    calls: dict[str, Callable[[Any], object]] = {
+        "one": lambda stash: stash.get("a", timeout=1),
+        "many": lambda stash: stash.pipeline().get("a").get("b").run(timeout=1),
+        "watch": lambda stash: stash.watch(timeout=1),
+    }
+    with (
+        ScriptedPeer(breaking_after(0.9), *([mute] if (mode, call) != ("sync", "watch") else [])) as peer,
+        opened(mode, socket=peer.socket) as stash,
+        at_most(1),
+        pytest.raises(Exception, match=r"no answer within|went away"),
+    ):
+        calls[call](stash)
+
+
+def test_replies_that_trickle_in_do_not_stretch_the_time_of_a_pipeline() -> None:
+    def script(client: Conversation) -> None:
+        client.welcome()
+        requests = [client.request() for _ in range(20)]
+        try:
+            for request in requests:
+                client.value(request, b"v")
+                if done.wait(0.2):
+                    return
+        except OSError:
+            return
+
+    done = threading.Event()
+    with ScriptedPeer(script) as peer, Stash(socket=peer.socket) as stash:
+        pipeline = stash.pipeline()
+        for _ in range(20):
+            pipeline.get("k")
+        with at_most(0.3), pytest.raises(Timeout):
+            pipeline.run(timeout=0.3)
+        done.set()
