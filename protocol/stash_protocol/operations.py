@@ -114,8 +114,8 @@ class Set(Request, tag="set"):
 class Get(Request, tag="get"):
     """Read a value; the reply's payload is the value.
 
-    ``touch`` restores the entry's own TTL (needs scope ``write``) and keeps the version: it is a read. ``wait_ms`` waits
-    that long for the key to appear.
+    ``touch`` restores the entry's own TTL (needs scope ``write``) and keeps the version: it is a read. ``wait_ms``
+    waits that long for the key to appear.
     """
 
     key: Key
