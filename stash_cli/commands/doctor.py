@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
 
 from stash_cli import render, streams
-from stash_cli.call import Call, address, connect, may_start, read_config
+from stash_cli.call import Call, address, connect
+from stash_memory.autostart import may_start
+from stash_memory.given import read_config
 from stash_protocol.errors import StashError, StorageDamaged, Unreachable
 from stash_protocol.types import format_size
 
@@ -81,15 +83,18 @@ def examine(call: Call) -> Iterator[Finding]:
         return
     there = "" if os.path.exists(settings.config_path) else " (not there: defaults)"
     yield ok("configuration", settings.config_path + there)
-    yield _api_keys(settings)
+    api_keys = _api_keys(settings)
+    yield api_keys
     yield _directory("data", settings.data_dir)
     yield _directory("logs", settings.log_dir)
     yield _room(settings.data_dir)
     yield _socket(settings)
     idle, finding = _daemon(call)
+    database = list(_database(settings)) if idle else []
+    if idle and any(other.verdict == "fail" for other in (api_keys, *database)):
+        finding = warn("daemon", "none runs, and none can start before what failed is mended")
     yield finding
-    if idle:
-        yield from _database(settings)
+    yield from database
 
 
 def _python() -> Finding:

@@ -56,6 +56,7 @@ def test_a_file_that_is_no_database_is_named_with_what_can_be_done_without_a_dae
     verdict, said = found(own, "database")
     assert verdict == "fail"
     assert f"mv {own.home}/stash.db* ELSEWHERE" in said
+    assert "any verb starts one" not in found(own, "daemon")[1]
     Path(own.home, "stash.db").rename(own.home + "/elsewhere")
     assert own("set", "k", "v").returncode == 0, "as was promised"
 
@@ -75,6 +76,7 @@ def test_an_api_key_that_is_wrong_in_the_file_is_found_and_stops_config_show(own
     verdict, said = found(own, "API keys")
     assert verdict == "fail"
     assert "keys.a" in said
+    assert "any verb starts one" not in found(own, "daemon")[1]
     status, error = own.error("config", "show")
     assert status == 2
     assert "keys.a" in error["message"]
