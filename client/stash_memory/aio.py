@@ -20,6 +20,7 @@ from stash_memory.transport import AsyncTransport
 from stash_memory.transport_async import AsyncSocketTransport
 from stash_memory.values import Duration, seconds
 from stash_memory.watching import AsyncWatch
+from stash_memory.wire import WaitedInVain, check_timeout
 from stash_protocol import replies
 from stash_protocol.errors import NotFound
 from stash_protocol.replies import Rate
@@ -47,7 +48,7 @@ class AsyncStash:
         tls_ca: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._transport: AsyncTransport
         if target.is_embedded(backend, path, url=url, socket=socket, api_key=api_key):
             from stash_memory.embedded_async import AsyncEmbeddedTransport  # an engine, for those who asked for one
@@ -86,7 +87,7 @@ class AsyncStash:
     async def get(
         self,
         key: str,
-        default: Any = None,
+        default: Any = UNSET,
         *,
         touch: bool = False,
         wait: Duration | None = None,
@@ -268,6 +269,11 @@ class AsyncStash:
                 raise
             absent: Result = call.absent
             return absent
+        except WaitedInVain:
+            if call.late is UNSET:
+                raise
+            late: Result = call.late
+            return late
         return call.finish(body, payload)
 
     def _seconds(self, timeout: float | None) -> float:

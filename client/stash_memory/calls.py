@@ -28,12 +28,14 @@ class Call(Struct, Generic[Result], frozen=True):
     Attributes:
         finish: the result, from the reply's body and payload.
         absent: the result where no live entry has the key; UNSET: that is an error.
+        late: the result where it did not appear in time; UNSET: that is an error.
     """
 
     request: Request
     finish: Callable[[Any, Payload], Result]
     payload: bytes = b""
     absent: Any = UNSET
+    late: Any = UNSET
 
 
 # ── entries ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,7 +62,8 @@ def set_(  # what `Stash.set` takes
 
 def get(key: str, default: Any, *, touch: bool, wait: Duration | None) -> Call[Any]:
     """The call behind `Stash.get`."""
-    return Call(operations.Get(key=key, touch=touch, wait_ms=milliseconds(wait)), _value, b"", default)
+    absent = None if default is UNSET else default
+    return Call(operations.Get(key=key, touch=touch, wait_ms=milliseconds(wait)), _value, absent=absent, late=default)
 
 
 def entry(key: str, *, touch: bool, wait: Duration | None) -> Call[StoredEntry]:

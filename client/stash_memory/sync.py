@@ -19,6 +19,7 @@ from stash_memory.transport import Transport
 from stash_memory.transport_socket import SocketTransport
 from stash_memory.values import Duration, seconds
 from stash_memory.watching import Watch
+from stash_memory.wire import WaitedInVain, check_timeout
 from stash_protocol import replies
 from stash_protocol.errors import NotFound
 from stash_protocol.replies import Rate
@@ -43,7 +44,7 @@ class Stash:
         timeout: seconds every call may take that names none itself.
 
     Raises:
-        BadRequest: the arguments contradict each other.
+        BadRequest: the arguments contradict each other, or ``timeout`` is no time to wait.
         Busy: another process has ``path`` open.
     """
 
@@ -58,7 +59,7 @@ class Stash:
         tls_ca: str | os.PathLike[str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
-        self.timeout = timeout
+        self.timeout = check_timeout(timeout)
         self._transport: Transport
         if target.is_embedded(backend, path, url=url, socket=socket, api_key=api_key):
             from stash_memory.embedded import EmbeddedTransport  # an engine, for those who asked for one
@@ -113,23 +114,23 @@ class Stash:
     def get(
         self,
         key: str,
-        default: Any = None,
+        default: Any = UNSET,
         *,
         touch: bool = False,
         wait: Duration | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """The value, in the type it was given; ``default`` when no live entry has the key.
+        """The value, in the type it was given; ``default``, else None, when no live entry has the key.
 
         Args:
             key: the entry's.
-            default: what to return when there is none.
+            default: what to return when there is none, or none appeared while it waited.
             touch: restore the entry's own TTL.
             wait: wait so long for the key to appear.
             timeout: seconds the call may take, the waiting included.
 
         Raises:
-            Timeout: ``wait`` ran out.
+            Timeout: ``wait`` ran out, and no ``default`` was given.
             StashError: as every call.
         """
         return self._run(calls.get(key, default, touch=touch, wait=wait), self._patience(wait, timeout))
@@ -362,6 +363,11 @@ class Stash:
                 raise
             absent: Result = call.absent
             return absent
+        except WaitedInVain:
+            if call.late is UNSET:
+                raise
+            late: Result = call.late
+            return late
         return call.finish(body, payload)
 
     def _seconds(self, timeout: float | None) -> float:

@@ -39,8 +39,12 @@ class Lost(Exception):
         self.sent = sent
 
     def may_repeat(self, *requests: Request) -> bool:
-        """Whether asking again cannot do anything twice."""
-        return not self.sent or all(map(repeatable, requests))
+        """Whether asking again cannot do anything twice, nor start the daemon that somebody has just stopped."""
+        return not self.sent or all(repeatable(request) and not _waits(request) for request in requests)
+
+
+class WaitedInVain(Timeout):
+    """A waiting get has its answer: the key did not appear."""
 
 
 class Answer(replies.Envelope, Generic[Body]):
@@ -110,7 +114,7 @@ def read_answer(request: Request, envelope: bytes) -> Answer[Any]:
     except msgspec.DecodeError as error:
         raise Garbled(f"the daemon's reply cannot be read: {error}") from None
     if answer.error is not UNSET:
-        raise failure(answer.error)
+        raise failure(answer.error, request)
     if answer.id != request.id or answer.reply is UNSET:
         raise Garbled(f"the daemon answered request {answer.id} when {request.id} was asked")
     return answer
@@ -135,15 +139,17 @@ def read_body(request: Request, answer: Answer[Raw]) -> Any:
         StashError, Garbled: as in `read_answer`.
     """
     if answer.error is not UNSET:
-        raise failure(answer.error)
+        raise failure(answer.error, request)
     try:
         return BODIES[type(request)].decode(answer.reply)  # type: ignore[arg-type]  # UNSET fails like any other junk
     except (msgspec.DecodeError, TypeError) as error:
         raise Garbled(f"the daemon's reply cannot be read: {error}") from None
 
 
-def failure(error: Failure) -> StashError:
-    """The error the daemon named."""
+def failure(error: Failure, request: Request | None = None) -> StashError:
+    """The error the daemon named, of the request if it answers one."""
+    if error.code == WaitedInVain.code and request is not None and _waits(request):
+        return WaitedInVain(error.message)
     return from_code(error.code, error.message, error.retry_after)
 
 
@@ -178,15 +184,31 @@ def repeatable(request: Request) -> bool:
             return OPERATIONS[type(request)].access in _READS
 
 
+def _waits(request: Request) -> bool:
+    return isinstance(request, operations.Get) and bool(request.wait_ms)
+
+
+def check_timeout(timeout: float) -> float:
+    """The same, when it is one.
+
+    Raises:
+        BadRequest: not a time to wait.
+    """
+    try:
+        if 0 < timeout <= MAX_TIMEOUT:
+            return timeout
+    except TypeError:  # no number
+        pass
+    raise BadRequest(f"a timeout is more than 0 and at most {MAX_TIMEOUT:,} seconds; this one is {timeout!r}")
+
+
 def set_deadline(request: Request, timeout: float) -> None:
     """Tell the daemon how many seconds the caller will wait.
 
     Raises:
         BadRequest: not a time to wait.
     """
-    if not 0 < timeout <= MAX_TIMEOUT:
-        raise BadRequest(f"a timeout is more than 0 and at most {MAX_TIMEOUT:,} seconds; this one is {timeout}")
-    request.timeout_ms = round(timeout * 1000) or 1
+    request.timeout_ms = round(check_timeout(timeout) * 1000) or 1
 
 
 def overdue(timeout: float) -> Timeout:

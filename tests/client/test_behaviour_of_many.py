@@ -144,11 +144,21 @@ def test_prune_keeps_the_newest_and_reports(stash: Any) -> None:
 # ── waiting and watching ──
 
 
-def test_a_wait_that_runs_out_is_a_timeout(stash: Any) -> None:
-    with pytest.raises(Timeout):
-        stash.get("k", wait=0.05)
+def test_a_wait_that_runs_out_says_what_did_not_happen_within_which_time(stash: Any) -> None:
+    for wait_in_vain in (stash.get, stash.entry):
+        with pytest.raises(Timeout, match=r"^the key did not appear within 0\.05 s$"):
+            wait_in_vain("k", wait=0.05)
+    with pytest.raises(Timeout, match=r"^the key did not appear within 0\.05 s$"):
+        stash.get("k", wait=30, timeout=0.05)
     stash.set("k", "v")
     assert stash.get("k", wait=30) == "v"
+
+
+def test_a_wait_that_runs_out_returns_the_default_that_was_given(stash: Any) -> None:
+    assert stash.get("k", "mine", wait=0.05) == "mine"
+    assert stash.get("k", None, wait=0.05) is None
+    stash.set("k", "v")
+    assert stash.get("k", "mine", wait=0.05) == "v"
 
 
 def test_a_wait_holds_up_no_other_call_and_ends_when_the_key_is_set(stash: Any) -> None:

@@ -125,6 +125,14 @@ def test_everything_it_promises_can_be_imported() -> None:
         _ = stash_memory.nonsense
 
 
+def test_a_star_brings_all_of_it_and_nothing_else() -> None:
+    found: dict[str, Any] = {}
+    exec("from stash_memory import *", found)
+    assert {error.__name__ for error in errors.ERRORS.values()} <= found.keys()
+    assert {"Stash", "AsyncStash", "StashError", "Entry"} <= found.keys()
+    assert not {name for name in found if name.startswith("_")} - {"__builtins__"}
+
+
 def test_talking_to_a_daemon_imports_neither_the_engine_nor_asyncio() -> None:
     program = "import sys; from stash_memory import Stash; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

@@ -164,6 +164,13 @@ def test_scopes_hold_over_the_socket(daemon: Any, api_key: str) -> None:
             admin.api_keys.revoke("reader")
 
 
+@pytest.mark.parametrize("timeout", [-1, 0, float("nan"), float("inf"), "5"])
+@pytest.mark.parametrize("kind", [Stash, AsyncStash])
+def test_what_is_no_time_to_wait_is_refused_when_the_stash_is_made(kind: Any, timeout: Any) -> None:
+    with pytest.raises(BadRequest, match="a timeout is more than 0"):
+        kind(timeout=timeout)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

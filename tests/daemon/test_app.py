@@ -132,8 +132,7 @@ def test_a_watch_and_a_waiting_get_do_not_hold_up_the_stop() -> None:
         line.send(Get(id=2, key="never", wait_ms=60_000, timeout_ms=60_000))
         line.call(Ping(id=3))
         os.kill(daemon.pid, signal.SIGTERM)
-        answers = {envelope["id"]: envelope["error"]["code"] for envelope, _ in (line.read(), line.read())}
-        assert answers == {1: "busy", 2: "busy"}
+        assert line.ended()
         assert daemon.wait() == 0
 
 

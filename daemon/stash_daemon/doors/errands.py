@@ -28,14 +28,12 @@ class Errand:
 
     Attributes:
         endless: it would not end by itself: a daemon that stops leaves it unanswered.
-        lacking: what its time can run out without, as the error begins.
 
     Raises:
         Busy, BadRequest: the connection takes no more of them.
     """
 
     endless = False
-    lacking = "not done"
 
     def __init__(self, door: SocketDoor, call: Call, seconds: float | None) -> None:
         self.door = door
@@ -44,8 +42,11 @@ class Errand:
         call.connection.enlist(self)
         self._timer = None
         if seconds is not None:
-            late = Timeout(f"{self.lacking} within {seconds:.3g} s")
-            self._timer = door.loop.call_later(max(0.0, seconds), self.stop, late)
+            self._timer = door.loop.call_later(max(0.0, seconds), self.stop, self.late())
+
+    def late(self) -> Timeout:
+        """What to answer when its time runs out."""
+        return Timeout(f"not done within {self.call.request.timeout_ms / 1000:g} s")
 
     def finish(self, reply: Reply | None, error: StashError | None = None) -> None:
         """The last answer; whatever comes later is dropped."""
@@ -77,7 +78,6 @@ class Waiting(Errand):
     """A get for a key that is not there yet: tried again whenever it is written."""
 
     endless = True
-    lacking = "the key did not appear"
 
     def __init__(self, door: SocketDoor, call: Call, request: Get, namespace: str) -> None:
         seconds = min(call.seconds_left(perf_counter_ns()), (request.wait_ms or 0) / 1000)
@@ -87,6 +87,12 @@ class Waiting(Errand):
         self._unsubscribe = door.engine.events.subscribe(namespace, request.key, self._told)
         if door.turn.open:  # what made the key absent may be rolled back, and nobody would tell
             door.turn.then(self._retry_later)
+
+    def late(self) -> Timeout:
+        request = self.call.request
+        assert isinstance(request, Get)
+        assert request.wait_ms is not None
+        return Timeout(f"the key did not appear within {min(request.timeout_ms, request.wait_ms) / 1000:g} s")
 
     def let_go(self) -> None:
         self._unsubscribe()
