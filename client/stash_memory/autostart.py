@@ -12,8 +12,8 @@ import sys
 import time
 from errno import EAGAIN, ECONNREFUSED, ENOENT
 
-from stash_protocol.address import Address, directory
-from stash_protocol.errors import Busy, StashError, Timeout, Unreachable, from_code
+from stash_protocol.address import Address, config_path, directory
+from stash_protocol.errors import BadRequest, Busy, StashError, Timeout, Unreachable, from_code
 
 START_TIMEOUT = 10.0  # seconds a daemon may take until it is ready; it needs about 0.3
 DRAIN_TIMEOUT = 6.0  # seconds to try again while another daemon owns the data: one that is told to stop drains for 5
@@ -28,7 +28,27 @@ FIRST_FD = (
 # that. As numbers, for importing `signal` costs a millisecond; they are the same on every Unix.
 SIGNALS = (1, 2, 3, 15)
 
+SWITCH = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True, "off": False, "on": True}
+
 _started: list[int] = []  # daemons this process is the parent of: reaped when it starts the next one
+
+
+def may_start(config: dict[str, str]) -> bool:
+    """Whether this user wants daemons started: ``STASH_AUTOSTART``, then the configuration file; yes unless set.
+
+    Args:
+        config: as `given.read_config` found it.
+
+    Raises:
+        BadRequest: it says neither yes nor no.
+    """
+    word, where = os.environ.get("STASH_AUTOSTART"), "STASH_AUTOSTART"
+    if not word:
+        word, where = config.get("autostart", "1"), f"{config_path()}: autostart"
+    found = SWITCH.get(word.lower())
+    if found is None:
+        raise BadRequest(f"{where}: {word!r} is none of {', '.join(SWITCH)}")
+    return found
 
 
 def connect(address: Address, timeout: float, *, autostart: bool, verbose: bool = False) -> _socket.socket:
@@ -37,8 +57,7 @@ def connect(address: Address, timeout: float, *, autostart: bool, verbose: bool 
     Args:
         address: of the daemon.
         timeout: seconds for all of it.
-        autostart: whether a daemon may be started where none runs; only at a Unix socket, and never with
-            ``STASH_AUTOSTART=0``.
+        autostart: whether a daemon may be started where none runs, see `may_start`; only at a Unix socket.
         verbose: say on stderr when one was started.
 
     Raises:
@@ -53,8 +72,6 @@ def connect(address: Address, timeout: float, *, autostart: bool, verbose: bool 
         raise Timeout(f"{address} did not answer within {timeout:g} s") from None
     except OSError as error:
         if not (autostart and address.scheme == "unix" and error.errno in (ENOENT, ECONNREFUSED)):
-            raise _unreachable(address, error) from None
-        if os.environ.get("STASH_AUTOSTART") == "0":
             raise _unreachable(address, error) from None
     began = time.monotonic()
     try:

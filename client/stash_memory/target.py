@@ -6,8 +6,8 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from stash_memory import autostart
-from stash_protocol.address import Address, parse_address, socket_path
+from stash_memory import autostart, given
+from stash_protocol.address import Address
 from stash_protocol.errors import BadRequest, Timeout, Unreachable
 
 if TYPE_CHECKING:
@@ -77,19 +77,16 @@ def find(
     api_key: str | None,
     tls_ca: str | os.PathLike[str] | None,
 ) -> Target:
-    """The daemon the arguments name, else the environment, else the user's own.
+    """The daemon the arguments name, else the environment, else the configuration file, else the user's own.
 
     Raises:
-        BadRequest: they contradict each other, or name no address.
+        BadRequest: they contradict each other, name no address, or say neither yes nor no to autostart.
     """
     if url is not None and socket is not None:
         raise BadRequest("give url or socket, not both")
-    if socket is None:
-        url = url or os.environ.get("STASH_URL")
-    if url:
-        address = parse_address(url)
-    else:
-        address = Address("unix", path=socket_path({"STASH_SOCKET": os.fspath(socket)} if socket else None))
+    config = given.read_config()
+    address = given.address(url, os.fspath(socket) if socket else None, config)
+    autostarts = autostart.may_start(config) and address.scheme == "unix"
     tls = None
     if address.scheme == "tls":
         import ssl  # 8 ms, and few need it
@@ -98,4 +95,4 @@ def find(
             tls = ssl.create_default_context(cafile=tls_ca)
         except OSError as error:
             raise BadRequest(f"the CA certificates in {tls_ca} cannot be read: {error}") from None
-    return Target(address, api_key or os.environ.get("STASH_API_KEY"), address.scheme == "unix", tls)
+    return Target(address, api_key or given.api_key(config), autostarts, tls)

@@ -79,6 +79,14 @@ def test_without_a_daemon_and_without_autostart_it_is_unreachable(own) -> None:
     assert not Path(own.home, "daemon.lock").exists(), "ready starts none"
 
 
+def test_an_autostart_that_says_neither_yes_nor_no_is_refused(own) -> None:
+    done = own("get", "k", "--json", STASH_AUTOSTART="never")
+    assert done.returncode == 2
+    assert "STASH_AUTOSTART: 'never' is none of 0, 1" in json.loads(done.stdout)["error"]["message"]
+    assert own("get", "k", STASH_AUTOSTART="OFF").returncode == 5
+    assert not Path(own.home, "daemon.lock").exists()
+
+
 def test_any_verb_starts_the_daemon_and_says_so_only_when_asked(own) -> None:
     done = own("set", "k", "v")
     assert (done.stdout, done.stderr) == (b"k\n", b"")

@@ -12,13 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from stash_daemon.lock import OwnerLock
 from stash_memory import BadRequest, Busy, Stash, StorageDamaged, Timeout, Unreachable
-from stash_memory.autostart import DRAIN_TIMEOUT
+from stash_memory.autostart import DRAIN_TIMEOUT, may_start
+from tests.client.ways import opened
+from tests.support.daemon import eventually
 
 PROGRAM = """
 import sys
@@ -190,11 +193,42 @@ def test_a_program_whose_standard_streams_are_closed_starts_it_like_any_other(fr
     assert Path(f"/proc/{pid}/fd/2").readlink() == fresh / "daemon.err"
 
 
-def test_autostart_can_be_turned_off(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STASH_AUTOSTART", "0")
+@pytest.mark.parametrize("word", ["0", "false", "No", "OFF"])
+def test_autostart_can_be_turned_off(fresh: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setenv("STASH_AUTOSTART", word)
     with Stash() as stash, pytest.raises(Unreachable, match="stash serve"):
         stash.ping()
     assert daemons(fresh) == []
+
+
+@pytest.mark.parametrize("word", ["", "1", "True", "yes", "on"])
+def test_autostart_can_be_left_on(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STASH_AUTOSTART", word)
+    assert may_start({})
+    assert may_start({"autostart": "false"}) == bool(word)  # the environment beats the file; empty, it says nothing
+
+
+def test_an_autostart_that_says_neither_is_refused(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    monkeypatch.setenv("STASH_AUTOSTART", "never")
+    with pytest.raises(BadRequest, match="STASH_AUTOSTART: 'never' is none of 0, 1"):
+        Stash()
+    monkeypatch.delenv("STASH_AUTOSTART")
+    configure(home, "autostart = 2")
+    with pytest.raises(BadRequest, match=r"config.toml: autostart: '2' is none of"):
+        Stash()
+
+
+def test_autostart_can_be_turned_off_in_the_file(fresh: Path) -> None:
+    configure(fresh, "autostart = false  # here not")
+    with Stash() as stash, pytest.raises(Unreachable, match="stash serve"):
+        stash.ping()
+    assert daemons(fresh) == []
+
+
+def configure(home: Path, text: str) -> None:
+    path = home / "config.toml"
+    path.touch(0o600)
+    path.write_text(text + "\n")
 
 
 def test_a_stash_goes_on_after_its_daemon_was_stopped(fresh: Path) -> None:
@@ -204,6 +238,21 @@ def test_a_stash_goes_on_after_its_daemon_was_stopped(fresh: Path) -> None:
         stash.stop()
         assert stash.get("k") == "v"
         assert stash.status().pid != before
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_whoever_waits_hears_that_the_daemon_was_stopped_and_starts_no_other(fresh: Path, mode: str) -> None:
+    with Stash() as admin, opened(mode) as getter, opened(mode) as watcher, ThreadPoolExecutor() as threads:
+        admin.ping()
+        watch = watcher.watch()
+        waiting = threads.submit(getter.get, "never", "the default of an absent key", wait=25)
+        watching = threads.submit(watch.next, 25)
+        eventually(lambda: admin.status().connections == 3)
+        admin.stop()
+        for told in (waiting, watching):
+            with pytest.raises(Unreachable):
+                told.result(20)
+        wait_until_none(fresh)
 
 
 def test_a_write_goes_on_after_its_daemon_was_killed(fresh: Path) -> None:
