@@ -20,20 +20,20 @@ from stash_daemon.assembly import open_embedded
 from stash_daemon.engine import SCANS, STEPS, Engine, Reply
 from stash_daemon.keys import Peer
 from stash_daemon.settings import load
+from stash_daemon.store import LOG_PAGES
 from stash_memory import wire
+from stash_memory.transport import MAX_EVENTS, MOMENT, overrun
 from stash_memory.wire import Outcome
 from stash_protocol import operations
-from stash_protocol.errors import BadRequest, Busy, NotFound, StashError, StorageDamaged, StorageFull, Timeout
+from stash_protocol.errors import STORAGE_ERRORS, BadRequest, NotFound, StashError, Timeout
 from stash_protocol.operations import OPERATIONS, Get, Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
 SWEEP_EVERY = 16  # writes; a sweep deletes up to 32 rows, so it keeps up with whatever is written
 CLOSING_SLICES = 256  # of sweeping and giving space back on close: some 50 ms at most
-LOG_PAGES = 1_000  # pages of the log worth moving into the database: 4 MiB
 LONGEST_NAP = 300.0  # seconds a watch waits for an expiry: the time asleep does not count as waiting, but as life
 
-_STORAGE_ERRORS = (Busy, StorageDamaged, StorageFull)
 _DAEMONS_OWN = frozenset(
     (operations.Stop, operations.KeyCreate, operations.KeyList, operations.KeyRotate, operations.KeyRevoke)
 )
@@ -65,6 +65,7 @@ class EmbeddedTransport:
         self._lock = threading.Lock()
         self._served = 0  # requests
         self._writes = 0  # since the last sweep
+        self._log_bound = LOG_PAGES  # pages after which the log is moved
         self._closed = False
         self._forked = False
         _transports.add(self)
@@ -85,29 +86,31 @@ class EmbeddedTransport:
         deadline = monotonic() + timeout
         outcomes: list[Outcome | StashError] = []
         for request, payload in calls:
+            if monotonic() > deadline:
+                raise Timeout(f"not all was done within {timeout:g} s; what was done stays done")
             try:
-                outcomes.append(self.exchange(request, payload, max(0.001, deadline - monotonic())))
+                outcomes.append(self.exchange(request, payload, max(MOMENT, deadline - monotonic())))
             except StashError as error:
                 outcomes.append(error)
         return outcomes
 
     def watch(self, prefix: str, timeout: float) -> EmbeddedSubscription:
         """Begin to watch."""
-        self.check_watch(prefix, timeout)
-        return EmbeddedSubscription(self, prefix)
+        return EmbeddedSubscription(self, prefix, timeout)
 
-    def check_watch(self, prefix: str, timeout: float) -> None:
-        """Raise what a watch would meet."""
+    def subscribe(self, prefix: str, notify: Callable[[Event], bool], timeout: float) -> Callable[[], None]:
+        """Be told of changes, in the thread that makes them, until `notify` says False or the result is called."""
+
+        def tell(event: Event) -> None:
+            if not notify(event):
+                unsubscribe()
+
         self._enter(timeout)
         try:
             self._admit(operations.Watch(prefix=prefix), b"")
+            unsubscribe = self._engine.events.subscribe(self._caller.namespace, prefix, tell)
         finally:
             self._lock.release()
-
-    def subscribe(self, prefix: str, notify: Callable[[Event], None]) -> Callable[[], None]:
-        """Be told of changes, in the thread that makes them; call the result to end it."""
-        with self._lock:
-            unsubscribe = self._engine.events.subscribe(self._caller.namespace, prefix, notify)
 
         def end() -> None:
             with self._lock:
@@ -116,13 +119,21 @@ class EmbeddedTransport:
         return end
 
     def close(self) -> None:
-        """Leave the file whole and small."""
-        if self._closed or self._forked:
+        """Leave the file whole and small, and to whoever opens it next.
+
+        Raises:
+            StorageDamaged, StorageFull, Busy: what the storage says last; closed it is all the same.
+        """
+        if self._forked:
             return
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
-            self._tidy_up()
-            self._engine.close()
+            try:
+                self._tidy_up()
+            finally:
+                self._engine.close()
 
     def forked(self) -> None:
         """In a forked child: refuse every call, and never let SQLite close what the parent has open.
@@ -191,6 +202,8 @@ class EmbeddedTransport:
             self._lock.release()
             sleep(0)  # else this thread would have the lock again before any other wakes
             self._lock.acquire()
+            if self._closed:
+                raise BadRequest("this stash was closed meanwhile; what was done stays done")
 
     def _in_turn(self, work: Callable[[], _Result]) -> _Result:
         engine = self._engine
@@ -202,15 +215,24 @@ class EmbeddedTransport:
                 self._writes = 0
                 engine.sweep()
         except BaseException as error:
-            if isinstance(error, StashError) and not isinstance(error, _STORAGE_ERRORS):
+            if isinstance(error, StashError) and not isinstance(error, STORAGE_ERRORS):
                 engine.commit()  # a refusal has changed nothing; what it found expired may have gone
             else:
                 engine.rollback()
             raise
         engine.commit()
-        if engine.store.log_pages > LOG_PAGES:
-            engine.store.checkpoint()
+        if engine.store.log_pages > self._log_bound:
+            self._checkpoint()
         return result
+
+    def _checkpoint(self) -> None:
+        """Keep the log short. What was committed is durable without it, so a failure is nobody's answer."""
+        try:
+            self._engine.store.checkpoint()
+            self._log_bound = LOG_PAGES
+        except STORAGE_ERRORS as error:
+            self._log_bound = self._engine.store.log_pages + LOG_PAGES
+            self._engine.observer.log("WARNING", "checkpoint_failed", error=str(error))
 
     def _note(
         self, request: Request, reply: Reply | None, error: StashError | None, payload_bytes: int, started: int
@@ -231,24 +253,28 @@ class EmbeddedTransport:
 
     def _wait(self, request: Get, seconds: float) -> Outcome:
         deadline = monotonic() + seconds
-        with EmbeddedSubscription(self, request.key) as changes:
+        with EmbeddedSubscription(self, request.key, seconds) as changes:
             while True:
+                left = deadline - monotonic()
                 try:
-                    return self._once(request, b"", seconds)
+                    return self._once(request, b"", max(MOMENT, left))
                 except NotFound:
-                    left = deadline - monotonic()
                     if left <= 0 or changes.next_event(left) is None:
-                        raise Timeout(f"the key did not appear within {seconds:g} s") from None
+                        raise wire.WaitedInVain(f"the key did not appear within {seconds:g} s") from None
 
-    def sweep(self) -> float:
-        """Delete what is expired; seconds until there is more of it."""
-        with self._lock:
+    def sweep(self, timeout: float | None) -> float:
+        """Delete what is expired, unless others keep the database busy; seconds until there is more of it."""
+        if not self._lock.acquire(timeout=-1 if timeout is None else min(timeout, LONGEST_NAP)):
+            return 0.0
+        try:
             if self._closed:
                 return LONGEST_NAP
             now, due = self._engine.clock.now(), self._engine.next_expiry()
             if due is not None and due <= now:
                 more = self._in_turn(self._engine.sweep)
                 due = self._engine.next_expiry() if not more else now
+        finally:
+            self._lock.release()
         return LONGEST_NAP if due is None else min(LONGEST_NAP, max(0.0, (due - now) / 1000))
 
     def _tidy_up(self) -> None:
@@ -262,11 +288,11 @@ class EmbeddedTransport:
 class EmbeddedSubscription:
     """A watch; also what a waiting get waits with."""
 
-    def __init__(self, transport: EmbeddedTransport, prefix: str) -> None:
+    def __init__(self, transport: EmbeddedTransport, prefix: str, timeout: float) -> None:
         self._transport = transport
-        self._events: SimpleQueue[Event | None] = SimpleQueue()
+        self._events: SimpleQueue[Event | StashError | None] = SimpleQueue()
         self._ended = False
-        self._unsubscribe = transport.subscribe(prefix, self._events.put)
+        self._unsubscribe = transport.subscribe(prefix, self._told, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -274,17 +300,28 @@ class EmbeddedSubscription:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _told(self, event: Event) -> bool:
+        fits = self._events.qsize() < MAX_EVENTS
+        self._events.put(event if fits else overrun())
+        return fits
+
     def next_event(self, timeout: float | None) -> Event | None:
         """The next change. Sweeps while it waits, for an expiry is a change as well."""
         deadline = None if timeout is None else monotonic() + timeout
         while not self._ended:
             left = None if deadline is None else max(0.0, deadline - monotonic())
+            due = self._transport.sweep(left)
             try:
-                due = self._transport.sweep()
-                return self._events.get(timeout=due if left is None else min(left, due))
+                event = self._events.get(timeout=due if left is None else min(left, due))
             except Empty:
                 if left == 0:
                     return None
+                continue
+            if isinstance(event, Event):
+                return event
+            self._events.put(event)  # the end: for whoever else waits, or asks again
+            if event is not None:
+                raise event
         return None
 
     def close(self) -> None:

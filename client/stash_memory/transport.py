@@ -15,6 +15,7 @@ from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
 MAX_EVENTS = 65_536  # of one watch that wait to be read
+MOMENT = 0.001  # seconds that a call still has when its time went by before it began: whoever answers says why
 
 
 def overrun() -> Busy:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from stash_memory import wire
 from stash_memory.link import Link
 from stash_memory.target import Target
+from stash_memory.transport import MOMENT
 from stash_memory.wire import Lost, Outcome
 from stash_protocol.errors import BadRequest, StashError
 from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
-MOMENT = 0.001  # seconds left to a call whose time went by while it connected: the daemon gets its word in
 MAX_IDLE = 8  # connections kept for the next calls: as many threads call without connecting anew
 
 

@@ -10,6 +10,7 @@ from asyncio import AbstractEventLoop, TimerHandle
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from stash_daemon.store import LOG_PAGES
 from stash_protocol.errors import StashError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ PAUSE = 0.001  # seconds between two slices: whoever waits is served first
 LONGEST_NAP = 300.0  # seconds: the loop's timers stand still while the machine sleeps, expiry does not
 IDLE_AFTER = 1.0  # seconds without a commit: time to give space back
 RETRY_AFTER = 10.0  # seconds after the storage refused
-LOG_PAGES = 1_000  # pages of the log worth moving into the database while there are writes: 8 MiB; a longer log
-# makes every commit slower (four times that: by half)
 REST_PAGES = 100  # pages the loop itself may move: a millisecond
 MOST_PASSES = 4  # of the thread, each with less to do, before the loop moves what is left however much that is
 

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -110,3 +111,61 @@ def test_replies_that_trickle_in_do_not_stretch_the_time_of_a_pipeline() -> None
         with at_most(0.3), pytest.raises(Timeout):
             pipeline.run(timeout=0.3)
         done.set()
+
+
+@contextlib.contextmanager
+def held(stash: Any) -> Iterator[None]:
+    """The engine is busy with something long in another thread."""
+    inner = getattr(stash._transport, "_inner", stash._transport)
+    with inner._lock:
+        yield
+
+
+def fill(path: Path) -> None:
+    with Stash(backend="sqlite", path=path) as stash, stash.pipeline() as pipeline:
+        for number in range(20_000):
+            pipeline.set(f"k{number}", "v" * 200)
+
+
+def test_a_call_is_served_while_a_clear_goes_on_in_process(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AsyncStash(backend="sqlite", path=tmp_path / "x.db") as stash:
+            clearing = asyncio.create_task(stash.clear(prefix="k"))
+            await asyncio.sleep(0)
+            await stash.set("other", "v")
+            assert not clearing.done()
+            assert await clearing == 20_000
+
+    fill(tmp_path / "x.db")
+    asyncio.run(use())
+
+
+def test_a_call_behind_others_in_process_ends_in_time(tmp_path: Path) -> None:
+    async def use() -> None:
+        async with AsyncStash(backend="sqlite", path=tmp_path / "x.db") as stash:
+            with held(stash):
+                calls = [stash.get(f"k{number}", timeout=0.3) for number in range(4)]
+                with at_most(0.3):
+                    answers = await asyncio.gather(*calls, stash.watch(timeout=0.3), return_exceptions=True)
+            assert [type(answer) for answer in answers] == [Timeout] * 5
+
+    asyncio.run(use())
+
+
+def test_a_pipeline_in_process_stops_when_its_time_is_over(tmp_path: Path) -> None:
+    with Stash(backend="sqlite", path=tmp_path / "x.db") as stash:
+        pipeline = stash.pipeline()
+        for number in range(5_000):
+            pipeline.set(f"k{number}", "v")
+        with pytest.raises(Timeout, match="stays done"):
+            pipeline.run(timeout=0.01)
+        assert 0 < len(list(stash.list())) < 5_000
+
+
+@both
+def test_waiting_for_an_event_ends_in_time_while_the_engine_is_busy(mode: str, tmp_path: Path) -> None:
+    with opened(mode, backend="sqlite", path=tmp_path / "x.db") as stash, stash.watch() as watch:
+        with held(getattr(stash, "inner", stash)), at_most(0.2):
+            assert watch.next(0.2) is None
+        stash.set("k", "v")
+        assert watch.next(5).key == "k"
