@@ -13,6 +13,8 @@ TYPE_CHECKING = False  # `typing` has one too, for 8 ms
 if TYPE_CHECKING:
     from typing import Any
 
+MAX_DIGITS = 100  # zeros in front count; Python reads no more than 4,300
+
 METAVARS = {
     "duration": "DURATION",
     "size": "SIZE",
@@ -236,8 +238,10 @@ def _size(_row: Argument | Option, text: str) -> int:
 
 def _integer(row: Argument | Option, text: str) -> int:
     digits = text[1:] if text[:1] in ("-", "+") else text
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and -(2**63) <= int(text) < 2**63):
+    if not (digits.isascii() and digits.isdigit()):
         raise BadRequest(f"{text!r} is not a whole number")
+    if len(digits) > MAX_DIGITS or not -(2**63) <= int(text) < 2**63:
+        raise BadRequest(f"{text[:40]} is out of range: a number lies between -2^63 and 2^63-1")
     least = {"count": 0, "number": 1}.get(row.kind)
     if least is not None and int(text) < least:
         raise BadRequest(f"must be {least} or more, not {text}")

@@ -29,7 +29,9 @@ def parse_duration(text: str) -> int:
         except (ValueError, KeyError):
             total = -1
             break
-    if not text.strip() or not 0 <= total <= MAX_DURATION:
+    if total > MAX_DURATION:
+        raise BadRequest(f"{text[:40]!r} is too long; a duration has at most 36,500d, a hundred years")
+    if not text.strip() or total < 0:
         raise BadRequest(f"{text!r} is not a duration; write 45, 45s, 30m, 2h, 7d or 1h30m")
     return round(total)
 
