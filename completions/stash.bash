@@ -10,7 +10,7 @@ _stash_table() {
     'forget') flags="$flags --prefix --tag --yes" valued="${valued}--prefix=key --tag=- " args='key...' ;;
     'ttl') args='key' ;;
     'exists') args='key' ;;
-    'list'|'ls') flags="$flags --long --tag --limit --cursor" valued="${valued}--tag=- --limit=- --cursor=key " args='key' ;;
+    'list'|'ls') flags="$flags --long --null --tag --limit --cursor" valued="${valued}--tag=- --limit=- --cursor=key " args='key' ;;
     'incr') flags="$flags --ttl" valued="${valued}--ttl=- " args='key -' ;;
     'append') flags="$flags --max-len --ttl --json-value" valued="${valued}--max-len=- --ttl=- " args='key -' ;;
     'batch') flags="$flags --atomic" args='' ;;

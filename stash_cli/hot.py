@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stash_cli import render, streams
-from stash_protocol.errors import BadRequest, NotFound
+from stash_protocol.errors import BadRequest, Forbidden, NotFound, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MAX_FORGET_KEYS, MAX_PAGE = 256, 1000  # of `operations`, which is too heavy here; a test compares
 SMALL = 1 << 16  # bytes of a value that are read before asking what the tier allows
 GRACE = 30.0  # seconds a waiting get may take beyond its wait
+MAX_COUNTED = 100_000  # entries that are counted before a question; listing that many takes a second
+NONE_SUCH = "there are no such entries"
 
 
 def set_(call: Call) -> None:
@@ -70,10 +72,10 @@ def piped_value(call: Call) -> tuple[bytes, int]:
         return value, len(value)
     limit: int = call.connect().welcome()["max_value"]
     left = streams.rest_of_stdin()
-    if len(value) + left > limit:
+    if left and len(value) + left > limit:
         return value, len(value) + left
     value += streams.read_stdin(limit - len(value))
-    return value, len(value) + (len(value) > limit)
+    return (value, len(value)) if len(value) <= limit else (b"", limit + 1)  # nobody knows how much is still to come
 
 
 def _type_of(value: bytes) -> str:
@@ -91,7 +93,13 @@ def send_value(call: Call, fields: dict[str, Any], value: bytes, declared: int) 
         return connection.call(call.verb.op, fields, value)[0]
     # Too large. The daemon refuses by the length alone, counts and audits it; so it is told, and sent nothing more.
     connection.send(connection.frame(call.verb.op, fields, declared)[1])
-    return connection.receive()[0]
+    try:
+        return connection.receive()[0]
+    except TooLarge:
+        tier, limit = connection.welcome()["tier"], connection.welcome()["max_value"]
+        if declared > limit + 1:
+            raise
+        raise TooLarge(f"the value has more than the {limit:,} bytes tier {tier} allows") from None
 
 
 def get(call: Call) -> None:
@@ -154,8 +162,8 @@ def forget(call: Call) -> None:
     chosen = {name: call.get(name) for name in ("prefix", "tag") if call.get(name) is not None}
     if bool(keys) == bool(chosen):
         raise BadRequest("say what to forget: keys, or --prefix, or --tag" + (", not both" if keys else ""))
-    if chosen and not call.get("yes") and streams.is_terminal(0) and not _agreed(chosen):
-        raise BadRequest("nothing was forgotten")
+    if chosen and not call.get("yes"):
+        _make_sure(call, chosen)
     connection = call.connect()
     if chosen:
         count = connection.call("clear", chosen)[0]["forgotten"]
@@ -163,20 +171,41 @@ def forget(call: Call) -> None:
         pages = (keys[start : start + MAX_FORGET_KEYS] for start in range(0, len(keys), MAX_FORGET_KEYS))
         count = sum(connection.call("forget", {"keys": page})[0]["forgotten"] for page in pages)
     if not count:
-        raise NotFound("there is no such entry" if len(keys) == 1 else "there are no such entries")
+        raise NotFound("there is no such entry" if len(keys) == 1 else NONE_SUCH)
     call.print(str(count), lambda: render.members_of({"forgotten": count}))
 
 
-def _agreed(chosen: dict[str, str]) -> bool:
+def _make_sure(call: Call, chosen: dict[str, str]) -> None:
+    """Ask a person; and never take an empty prefix, which a script's unset variable is, for a wish."""
+    everything = chosen == {"prefix": ""}
+    if not streams.is_terminal(0):
+        if everything:
+            raise BadRequest("--prefix: an empty one means every entry; give --yes too if that is meant")
+        return
     words = {"prefix": "whose key starts with {!r}", "tag": "with the tag {!r}"}
     what = " and ".join(words[name].format(text) for name, text in chosen.items())
-    streams.tell(f"Forget every entry {what}? [y/N] ")
-    return streams.read_some().strip().lower() in (b"y", b"yes")
+    streams.tell(f"Forget {_how_many(call, chosen)}{', which is everything' if everything else ' ' + what}? [y/N] ")
+    if streams.read_some().strip().lower() not in (b"y", b"yes"):
+        raise BadRequest("nothing was forgotten")
+    call.connect().renew()  # people take their time
+
+
+def _how_many(call: Call, chosen: dict[str, str]) -> str:
+    pages = _Pages(call, chosen, MAX_COUNTED)
+    try:
+        count = sum(map(len, pages.pages()))
+    except Forbidden:  # an API key that may write, and not read
+        return "every entry"
+    if not count:
+        raise NotFound(NONE_SUCH)
+    return f"{'more than ' if pages.cursor else ''}{count:,} {'entry' if count == 1 else 'entries'}"
 
 
 def list_(call: Call) -> None:
     """`stash list`."""
-    pages = _Pages(call)
+    if call.get("null") and (call.as_json or call.get("long")):
+        raise BadRequest("--null goes with neither --long nor --json")
+    pages = _Pages(call, call.fields(), call.get("limit"))
     if call.as_json:
         separator = '{"entries": ['
         for row in pages:
@@ -186,10 +215,11 @@ def list_(call: Call) -> None:
     elif call.get("long"):
         _list_long(pages)
     else:
-        terminal = streams.is_terminal(1)
+        end = "\0" if call.get("null") else "\n"
+        shown = streams.is_terminal(1) and end == "\n"
         for page in pages.pages():
-            keys = (render.printable(row["key"]) if terminal else row["key"] for row in page)
-            streams.emit("".join([key + "\n" for key in keys]))
+            keys = (render.printable(row["key"]) if shown else row["key"] for row in page)
+            streams.emit("".join([key + end for key in keys]))
 
 
 def _list_long(pages: _Pages) -> None:
@@ -198,21 +228,28 @@ def _list_long(pages: _Pages) -> None:
 
         print_entries(pages)
         return
-    head, terminal = render.LONG_HEAD + "\n", streams.is_terminal(1)
+    head = render.LONG_HEAD + "\n"
     for page in pages.pages():
-        streams.emit(head + "".join([render.long_line(row, terminal=terminal) + "\n" for row in page]))
+        streams.emit(head + "".join([render.long_line(row) + "\n" for row in page]))
         head = ""
 
 
 class _Pages:
     """The entries of a list, page by page.
 
+    Args:
+        call: whose.
+        fields: which; members of the request.
+        most: how many at most; None for all.
+
     Attributes:
         cursor: where to go on, after the last one; None if there are no more.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, fields: dict[str, Any], most: int | None) -> None:
         self._call = call
+        self._fields = fields
+        self._most = most
         self.cursor: str | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -223,8 +260,7 @@ class _Pages:
         """At least one page, which may be empty."""
         import msgpack
 
-        fields = self._call.fields()
-        left: int | None = self._call.get("limit")
+        fields, left = dict(self._fields), self._most
         while True:
             fields["limit"] = MAX_PAGE if left is None else min(left, MAX_PAGE)
             reply, payload = self._call.connect().call("list", fields)

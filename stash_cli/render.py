@@ -140,12 +140,12 @@ def long_row(row: dict[str, Any]) -> tuple[str, str, str]:
     return format_size(row["size"]), format_duration(row["ttl_ms"]), format_duration(age)
 
 
-def long_line(row: dict[str, Any], *, terminal: bool) -> str:
-    """An entry as one line; the key comes last, for it may be long."""
+def long_line(row: dict[str, Any]) -> str:
+    """An entry as one line, whatever its key is; that comes last, for it may be long."""
     size, left, age = long_row(row)
-    return f"{size:>10}  {left:>7}  {age:>7}  {printable(row['key']) if terminal else row['key']}"
+    return f"{size:>10}  {left:>7}  {age:>7}  {printable(row['key'])}"
 
 
 def printable(text: str) -> str:
-    """A key for a terminal: what could move the cursor is escaped."""
+    """A key for a terminal or a table: what could move the cursor, or begin a line, is escaped."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

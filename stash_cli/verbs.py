@@ -19,7 +19,8 @@ HOT_VERBS = (
     Verb(
         "set",
         "Store a value under a key and print the key.",
-        "stash set build/42 passed --ttl 2h\ncurl -s https://example.org | stash set page --ttl 30m",
+        "stash set build/42 passed --ttl 2h\ncurl -s https://example.org | stash set page --ttl 30m\n"
+        "key=$(echo 'no key yet' | stash set)",
         run="hot:set_",
         op="set",
         hot=True,
@@ -34,7 +35,8 @@ HOT_VERBS = (
             IF_VERSION,
             Option("--tag", "tag", "A tag to find it by; may be given again.", "tags", many=True),
         ),
-        more="An entry that has the key is replaced whole: value, time and tags. A value from stdin is text if it is "
+        more="To have a key made for a value, pipe the value in: beside a VALUE, - is a key like any other. "
+        "An entry that has the key is replaced whole: value, time and tags. A value from stdin is text if it is "
         "valid UTF-8, else bytes; either way it comes out as it went in. A value that starts with - goes after --.",
     ),
     Verb(
@@ -92,7 +94,8 @@ HOT_VERBS = (
             Option("--tag", "tag", "All entries with this tag."),
             Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only with --prefix or --tag."),
         ),
-        more="If there was none, the exit status is 3.",
+        more="If there was none, the exit status is 3. An empty prefix means every entry; off a terminal it is refused "
+        "without --yes, for it may be a variable that was never set.",
     ),
     Verb(
         "ttl",
@@ -123,10 +126,13 @@ HOT_VERBS = (
         arguments=(PREFIX,),
         options=(
             Option("-l --long", "flag", "With size, time left and age."),
+            Option("-0 --null", "flag", "End each key with a NUL, for xargs -0."),
             TAG,
             Option("--limit", "number", "At most so many."),
             Option("--cursor", "prefix", "Go on where the list with --json --limit ended.", "cursor"),
         ),
+        more="A key may hold any character, newlines too. On a terminal and with -l, control characters are escaped; "
+        "else keys are printed as they are, and only -0 and --json tell for sure where one ends.",
     ),
 )
 
@@ -173,7 +179,8 @@ VALUE_VERBS = (
         op="watch",
         arguments=(PREFIX,),
         options=(Option("--count", "number", "Stop after so many."),),
-        more="A line is the event (set, update, extend, forget, expire), a space and the key; with --json an object.",
+        more="A line is the event (set, update, extend, forget, expire), a space and the key; with --json an object. "
+        "With --timeout it ends after so long, and exits with 124.",
     ),
     Verb(
         "prune",
@@ -280,7 +287,7 @@ DAEMON_VERBS = (
     ),
     Verb(
         "top",
-        "Show the figures as they change, until stopped.",
+        "Show the figures as they change, until q or Ctrl-C.",
         "stash top",
         run="commands.figures:top",
         options=(Option("--interval", "duration", "Between two looks; 1s unless given."),),

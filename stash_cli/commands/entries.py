@@ -6,7 +6,7 @@ from stash_cli import render, streams
 from stash_cli.call import Call
 from stash_cli.hot import piped_value, send_value
 from stash_cli.wire import reply_in
-from stash_protocol.errors import BadRequest
+from stash_protocol.errors import BadRequest, Timeout
 
 
 def incr(call: Call) -> None:
@@ -49,10 +49,14 @@ def watch(call: Call) -> None:
     """`stash watch`."""
     connection = call.connect()
     connection.call("watch", call.fields())
-    connection.without_deadline()
+    if call.get("timeout") is None:
+        connection.without_deadline()
     left: int | None = call.get("count")
     while left is None or left > 0:
-        envelope, _ = connection.receive_any()
+        try:
+            envelope, _ = connection.receive_any()
+        except Timeout:
+            raise Timeout(f"the watch ended after {call.timeout:g} s, as --timeout said") from None
         if "push" not in envelope:
             reply_in(envelope)
             return

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+import termios
 import time
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from stash_cli import render, streams
@@ -13,6 +19,9 @@ from stash_protocol.types import format_duration, format_size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from stash_cli.wire import Connection
+
+QUIT = b"q"
 INTERVAL = 1.0  # seconds between two looks
 TOP_ROWS = 12  # operations shown: a terminal has 24 lines
 
@@ -96,19 +105,53 @@ def top(call: Call) -> None:
     if not streams.is_colourful(1):
         streams.emit(_plain([*_health(status), *_summary(now)], _requests(now)))
         return
+    _follow(connection, call.get("interval", INTERVAL * 1000) / 1000, status, now)
+
+
+def _follow(connection: Connection, interval: float, status: dict[str, Any], now: dict[str, Any]) -> None:
+    """Show the figures again and again, until somebody has had enough."""
     from rich.live import Live
 
-    interval = call.get("interval", INTERVAL * 1000) / 1000
     before, looked = now, time.monotonic()
-    with Live(_shown(now, _health(status)), auto_refresh=False, screen=True) as live:
-        while True:
-            time.sleep(interval)
+    with _keyboard() as pressed, Live(_ending(_shown(now, _health(status))), auto_refresh=False, screen=True) as live:
+        while pressed(interval).lower() != QUIT:
             connection.renew()
             status, _ = connection.call("status")
             now, _ = connection.call("stats")
             seconds, looked = time.monotonic() - looked, time.monotonic()
-            live.update(_shown(now, _health(status), before, seconds), refresh=True)
+            live.update(_ending(_shown(now, _health(status), before, seconds)), refresh=True)
             before = now
+
+
+def _ending(shown: RenderableType) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(shown, "", Text("q or Ctrl-C ends", "dim"))
+
+
+@contextmanager
+def _keyboard() -> Iterator[Callable[[float], bytes]]:
+    """What waits so many seconds, or until a key is pressed, and says which; empty for none."""
+    if not streams.is_terminal(0):
+        yield _asleep
+        return
+    before = termios.tcgetattr(0)
+    try:
+        tty.setcbreak(0, termios.TCSADRAIN)  # keys one by one, not shown; Ctrl-C is still a signal
+        yield _awake
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)
+
+
+def _asleep(seconds: float) -> bytes:
+    time.sleep(seconds)
+    return b""
+
+
+def _awake(seconds: float) -> bytes:
+    ready, _, _ = select.select([0], [], [], seconds)
+    return os.read(0, 1) or QUIT if ready else b""  # a terminal that ends is nobody's any more
 
 
 def _health(status: dict[str, Any]) -> list[tuple[str, str]]:

@@ -78,16 +78,51 @@ def test_no_verb_waits_for_a_person_to_type_a_value(stash, words) -> None:
     assert seen.startswith(b"stash: no value was given, and stdin is a terminal; ")
 
 
-def test_forget_asks_a_person_before_it_forgets_many(own) -> None:
-    for answer, status in ((b"n\n", 2), (b"\n", 2), (b"y\n", 0)):
-        own.ok("set", "a/1", "v")
-        person = Person(own, "forget", "--prefix", "a/")
-        person.wait_for(b"[y/N] ")
-        person.type(answer)
-        assert person.end()[0] == status
-        assert own("exists", "a/1").returncode == (0 if status else 3)
+@pytest.mark.parametrize("answer", [b"n\n", b"\n", b"y\n", b"yes\n"])
+def test_forget_asks_a_person_before_it_forgets_many(own, answer: bytes) -> None:
     own.ok("set", "a/1", "v")
+    own.ok("set", "a/2", "v")
+    own.ok("set", "b", "v")
+    person = Person(own, "forget", "--prefix", "a/")
+    person.wait_for(b"Forget 2 entries whose key starts with 'a/'? [y/N] ")
+    person.type(answer)
+    agreed = answer.startswith(b"y")
+    assert person.end()[0] == (0 if agreed else 2)
+    assert own.ok("list").split() == ([b"b"] if agreed else [b"a/1", b"a/2", b"b"])
+
+
+def test_forget_does_not_ask_where_there_is_nothing_or_it_was_told_not_to(own) -> None:
+    own.ok("set", "a/1", "v")
+    assert Person(own, "forget", "--prefix", "nothing/").end() == (3, b"stash: there are no such entries\n")
     assert Person(own, "forget", "--prefix", "a/", "--yes").end() == (0, b"1\n")
+
+
+def test_forget_tells_a_person_that_an_empty_prefix_is_everything(own) -> None:
+    own.ok("batch", stdin=b"".join(b'{"op": "set", "key": "%d", "value": 1}\n' % number for number in range(1500)))
+    person = Person(own, "forget", "--prefix", "")
+    person.wait_for(b"Forget 1,500 entries, which is everything? [y/N] ")
+    person.type(b"y\n")
+    assert person.end()[1].endswith(b"1500\n")
+
+
+def test_forget_asks_even_who_may_not_count(own) -> None:
+    own.ok("set", "a", "v")
+    key = own.ok("key", "create", "w", "--scope", "write", "--namespace", "default").decode().strip()
+    person = Person(own, "forget", "--prefix", "a", STASH_API_KEY=key)
+    person.wait_for(b"Forget every entry whose key starts with 'a'? [y/N] ")
+    person.type(b"y\n")
+    assert person.end()[0] == 0
+
+
+def test_a_script_does_not_forget_everything_by_an_empty_prefix(own) -> None:
+    own.ok("set", "a", "v", "--tag", "t")
+    own.ok("set", "b", "v")
+    done = own("forget", "--prefix", "")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--yes" in done.stderr
+    assert own.ok("list").split() == [b"a", b"b"]
+    assert own.ok("forget", "--prefix", "", "--tag", "t") == b"1\n", "a tag is no accident"
+    assert own.ok("forget", "--prefix", "", "--yes") == b"1\n"
 
 
 def test_tables_are_for_terminals_and_keys_cannot_move_the_cursor(own) -> None:
@@ -99,11 +134,35 @@ def test_tables_are_for_terminals_and_keys_cannot_move_the_cursor(own) -> None:
     assert b"\x1b" not in Person(own, "list", "-l", NO_COLOR="1").end()[1]
 
 
+def test_a_key_with_a_newline_is_one_key(own) -> None:
+    keys = ["one\ntwo", "plain", "tab\there"]
+    for key in keys:
+        own.ok("set", key, "v")
+    for flag in ("-0", "--null"):
+        assert own.ok("list", flag) == "".join(key + "\0" for key in keys).encode()
+    assert own("list", "-0", by_typer=True).stdout == own.ok("list", "-0")
+    rows = own.ok("list", "-l").decode().splitlines()
+    assert [row.split(maxsplit=4)[-1] for row in rows[1:]] == ["one\\ntwo", "plain", "tab\\there"]
+    assert [row["key"] for row in own.json("list")["entries"]] == keys
+    assert Person(own, "list", "-0").end()[1] == b"one\ntwo\0plain\0tab\there\0"
+    for other in ("-l", "--json"):
+        assert own("list", "-0", other).returncode == 2
+
+
 @pytest.mark.parametrize("words", [["stats"], ["doctor"], ["status"], ["--help"]])
 def test_no_color_means_plain_text(own, words) -> None:
     own.ok("set", "k", "v")
     status, seen = Person(own, *words, NO_COLOR="1").end()
     assert (status, b"\x1b" in seen) == (0, False)
+
+
+@pytest.mark.parametrize("key", [b"q", b"Q"])
+def test_top_ends_with_q_and_says_so(own, key: bytes) -> None:
+    person = Person(own, "top", "--interval", "30s")
+    person.wait_for(b"q or Ctrl-C ends")
+    person.type(key)
+    status, seen = person.end()
+    assert (status, b"\x1b[?1049l" in seen, b"Traceback" in seen) == (0, True, False)
 
 
 def test_top_shows_figures_until_ctrl_c(own) -> None:

@@ -229,6 +229,13 @@ def test_watch_tells_what_happens(own) -> None:
     watching.stdout.close()
 
 
+def test_a_watch_ends_when_its_timeout_says(stash) -> None:
+    started = time.monotonic()
+    done = stash("watch", "nothing/", "--timeout", "300ms")
+    assert (done.returncode, done.stderr) == (124, b"stash: the watch ended after 0.3 s, as --timeout said\n")
+    assert 0.3 <= time.monotonic() - started < 10
+
+
 VALUES = {
     "bytes": ([], b"\x00\xff\n"),
     "text": ([], "grüße\n".encode()),

@@ -69,6 +69,7 @@ FAST = [  # what the fast parser must understand, in an order that gives each so
     (["list"], b""),
     (["ls", "k"], b""),
     (["list", "-l"], b""),
+    (["list", "-0"], b""),
     (["list", "--long", "k", "--limit", "1"], b""),
     (["list", "--tag", "a", "--json"], b""),
     (["list", "--limit", "2", "--json"], b""),

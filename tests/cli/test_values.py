@@ -143,7 +143,7 @@ def test_forget_counts(own) -> None:
     own.ok("set", "tagged", "v", "--tag", "t", "--tag", "u")
     assert own.ok("forget", *keys, "absent") == b"300\n"
     assert own.json("forget", "--tag", "u") == {"forgotten": 1}
-    assert own("forget", "--prefix", "").returncode == 3
+    assert own("forget", "--prefix", "", "--yes").returncode == 3
     assert own("forget").returncode == 2
     assert own("forget", "a", "--prefix", "b").returncode == 2
 
@@ -182,3 +182,45 @@ def test_a_file_too_large_is_refused_by_its_length_alone(own, tmp_path) -> None:
         assert file.tell() < 2_000_000, "it was read to the end"
     assert done.returncode == 8
     assert b"5,000,000" in done.stderr or b"4.8 MiB" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["set", "k"], ["set", "k", "--json-value"], ["update", "k"], ["append", "k"]], ids=" ".join
+)
+def test_of_a_pipe_that_is_too_long_only_the_limit_is_known(own, words) -> None:
+    own.ok("ping", STASH_MAX_PAYLOAD_BYTES="100K")
+    if words[0] == "update":
+        own.ok("set", "k", "v")
+    done = own(*words, stdin=b"1" * 500_000)
+    assert done.returncode == 8
+    assert done.stderr == b"stash: the value has more than the 102,400 bytes tier local allows\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["incr", "c", "99999999999999999999999"], "out of range"),
+        (["incr", "c", "9223372036854775808"], "out of range"),
+        (["incr", "c", "--", "-9223372036854775809"], "out of range"),
+        (["incr", "c", "9" * 5000], "out of range"),
+        (["incr", "c", "1.5"], "is not a whole number"),
+        (["list", "--limit", "99999999999999999999"], "out of range"),
+        (["set", "k", "v", "--ttl", "99999999d"], "too long"),
+        (["get", "k", "--timeout", "999999999999"], "too long"),
+        (["get", "k", "--timeout", "soon"], "is not a duration"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else value,
+)
+def test_what_is_out_of_range_is_not_called_malformed(stash, words, said: str) -> None:
+    status, error = stash.error(*words)
+    assert (status, error["code"]) == (2, "bad_request")
+    assert said in error["message"]
+
+
+def test_a_number_may_have_zeros_in_front(own) -> None:
+    assert own.ok("incr", "c", "0" * 30 + "7") == b"7\n"
+
+
+def test_beside_a_value_a_dash_is_a_key(own) -> None:
+    assert own.ok("set", "-", "v") == b"-\n"
+    assert own.ok("get", "--", "-") == b"v"
