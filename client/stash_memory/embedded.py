@@ -14,8 +14,6 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter_ns, sleep
 from typing import Self, TypeVar
 
-import msgspec
-
 from stash_daemon.assembly import open_embedded
 from stash_daemon.engine import SCANS, STEPS, Engine, Reply
 from stash_daemon.keys import Peer
@@ -29,6 +27,7 @@ from stash_protocol.errors import STORAGE_ERRORS, BadRequest, NotFound, StashErr
 from stash_protocol.operations import OPERATIONS, Get, Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
+from stash_protocol.requests import read_request
 
 SWEEP_EVERY = 16  # writes; a sweep deletes up to 32 rows, so it keeps up with whatever is written
 CLOSING_SLICES = 256  # of sweeping and giving space back on close: some 50 ms at most
@@ -37,7 +36,6 @@ LONGEST_NAP = 300.0  # seconds a watch waits for an expiry: the time asleep does
 _DAEMONS_OWN = frozenset(
     (operations.Stop, operations.KeyCreate, operations.KeyList, operations.KeyRotate, operations.KeyRevoke)
 )
-_read_request = msgspec.msgpack.Decoder(operations.AnyRequest).decode
 _Result = TypeVar("_Result")
 
 
@@ -174,10 +172,7 @@ class EmbeddedTransport:
         """The request as a daemon would have read it, with every bound checked."""
         if type(request) in _DAEMONS_OWN:
             raise BadRequest(f"{OPERATIONS[type(request)].name} is for daemons; this stash runs in your own process")
-        try:
-            checked: Request = _read_request(wire.envelope(request))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"not a request: {error}") from None
+        checked = read_request(wire.envelope(request))
         self._engine.admit(checked, len(payload), self._caller)
         return checked
 

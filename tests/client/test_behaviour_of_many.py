@@ -141,6 +141,25 @@ def test_prune_keeps_the_newest_and_reports(stash: Any) -> None:
     assert [entry.key for entry in stash.list()] == ["c"]
 
 
+# ── refusals ──
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda stash: stash.set("k" * 3000, 1), "key must have 1 to 2,048 bytes of UTF-8"),
+        (lambda stash: stash.get(""), "key must have 1 to 2,048 bytes of UTF-8"),
+        (lambda stash: stash.set(5, 1), "key must be text, not a whole number"),
+        (lambda stash: stash.set("k", 1, ttl=0), "ttl must be longer than 0"),
+        (lambda stash: stash.set("k", 1, tags=["a", ""]), "tags must have at least 1 character"),
+    ],
+)
+def test_what_is_refused_says_which_field_and_which_limit(stash: Any, call: Callable[[Any], Any], said: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        call(stash)
+    assert refused.value.message == said
+
+
 # ── waiting and watching ──
 
 

@@ -16,9 +16,10 @@ from stash_daemon.doors.patience import Progress
 from stash_daemon.keys import Caller, Peer
 from stash_protocol.errors import BadRequest, Busy, StashError, Timeout
 from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
-from stash_protocol.operations import AnyRequest, Hello, Request
+from stash_protocol.operations import Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Envelope, Event
+from stash_protocol.requests import read_request
 
 if TYPE_CHECKING:
     from stash_daemon.doors.errands import Errand
@@ -33,7 +34,6 @@ WATCH_HIGH_WATER = 4 << 20  # bytes owed to a watcher, who cannot be made to wai
 MAX_ERRANDS = 128  # watches, waits, scans and long writes of one connection at once; each costs a kilobyte or two
 JOIN_LIMIT = 16 * 1024  # bytes of a value copied to stand in one piece with its head: cheaper than a second one
 
-_decode = msgspec.msgpack.Decoder(AnyRequest).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -146,9 +146,9 @@ class Connection(asyncio.Protocol):
         """Judge an envelope; the answer to one that is refused is on its way when this returns None."""
         caller, door = self.caller, self._door
         try:
-            request = _decode(envelope)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._refuse_envelope(envelope, BadRequest(f"not a request: {error}"))
+            request = read_request(envelope)
+        except BadRequest as error:
+            self._refuse_envelope(envelope, error)
             return None
         if caller is None:
             return self._admit_stranger(request, payload_length)

@@ -28,6 +28,7 @@ from stash_protocol.operations import (
 )
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Done, Envelope
+from stash_protocol.requests import explain
 
 MAX_BULK = 64 << 20  # bytes of one batch, of its replies, or of a page of an import; more where a value may be larger
 
@@ -64,7 +65,7 @@ def unpack(payload: Payload) -> list[tuple[Request, Payload]]:
             if len(requests) > MAX_BATCH:
                 raise BadRequest(f"a batch has at most {MAX_BATCH:,} operations")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"operation {len(requests) + 1} of the batch cannot be read: {error}") from None
+        raise BadRequest(f"operation {len(requests) + 1} of the batch cannot be read: {explain(error)}") from None
     if not reader.idle:
         raise BadRequest("the batch's last frame is not complete")
     return requests
