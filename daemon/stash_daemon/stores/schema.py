@@ -57,7 +57,13 @@ def create(path: str) -> None:
     """Make a new, private database file.
 
     It is filled under another name and renamed, so that a file of zero bytes at ``path`` is never one of ours.
+
+    Raises:
+        StorageDamaged: the log of another database lies beside it: that one was removed, and its log must not be
+            played into this one.
     """
+    if Path(path + "-wal").exists():
+        raise StorageDamaged(f"{path} is gone but its log {path}-wal is there; restore the one or remove the other")
     draft = path + ".new"
     Path(draft).unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))

@@ -244,6 +244,13 @@ def test_a_draft_that_a_crash_left_behind_does_not_hinder_the_next_start(path: s
     assert not Path(path + ".new").exists()
 
 
+def test_the_log_of_a_database_that_was_removed_is_not_played_into_a_new_one(path: str) -> None:
+    Path(path + "-wal").write_bytes(b"what was written before")
+    with pytest.raises(StorageDamaged, match="gone"):
+        SqliteStore(path)
+    assert not Path(path).exists()
+
+
 def test_a_symlink_in_place_of_the_file_is_refused(path: str, tmp_path: Path) -> None:
     SqliteStore(str(tmp_path / "real.db")).close()
     Path(path).symlink_to(tmp_path / "real.db")
