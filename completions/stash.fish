@@ -43,7 +43,7 @@ complete -c stash -n '__fish_seen_subcommand_from set' -l tag -x -d 'A tag to fi
 complete -c stash -n '__fish_seen_subcommand_from set' -a '(__stash_keys)'
 complete -c stash -n '__fish_seen_subcommand_from get' -l touch -d 'Give the entry its own TTL again.'
 complete -c stash -n '__fish_seen_subcommand_from get' -l wait -x -d 'Wait so long for the key to appear; else exit 124.'
-complete -c stash -n '__fish_seen_subcommand_from get' -l default -x -d 'Print this instead if there is no such entry.'
+complete -c stash -n '__fish_seen_subcommand_from get' -l default -x -d 'Print this instead if there is no such entry, or none in time.'
 complete -c stash -n '__fish_seen_subcommand_from get' -a '(__stash_keys)'
 complete -c stash -n '__fish_seen_subcommand_from update' -l extend -x -d 'Add to the time it has left.'
 complete -c stash -n '__fish_seen_subcommand_from update' -l if-version -x -d 'Only if the entry has this version; else exit 6.'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stash_cli import render, streams
-from stash_protocol.errors import BadRequest, Forbidden, NotFound, TooLarge
+from stash_protocol.errors import BadRequest, Forbidden, NotFound, Timeout, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,10 +106,12 @@ def get(call: Call) -> None:
     """`stash get`."""
     wait: int | None = call.get("wait")
     timeout = wait / 1000 + GRACE if wait and call.get("timeout") is None else None
+    connection = call.connect(timeout)
     try:
-        reply, value = call.connect(timeout).call("get", call.fields())
-    except NotFound:
-        if call.get("default") is None:
+        reply, value = connection.call("get", call.fields())
+    except (NotFound, Timeout) as problem:
+        in_vain = wait and type(problem) is Timeout  # what the daemon answers; one that does not answer is `Late`
+        if call.get("default") is None or not (in_vain or isinstance(problem, NotFound)):
             raise
         _print_default(call)
         return

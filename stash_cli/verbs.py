@@ -50,7 +50,7 @@ HOT_VERBS = (
         options=(
             Option("--touch", "flag", "Give the entry its own TTL again.", "touch"),
             Option("--wait", "duration", "Wait so long for the key to appear; else exit 124.", "wait_ms"),
-            Option("--default", "text", "Print this instead if there is no such entry."),
+            Option("--default", "text", "Print this instead if there is no such entry, or none in time."),
         ),
         more="The bytes are printed as they are; a newline is added on a terminal only. Without such an entry the "
         "exit status is 3.",

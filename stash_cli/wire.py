@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 CHUNK = 1 << 16  # bytes read at once
 
 
+class Late(Timeout):
+    """The daemon has not answered in time, not even that the time ran out."""
+
+
 class Connection:
     """A connection whose `hello` leaves together with the first request.
 
@@ -144,7 +148,7 @@ class Connection:
         self._stream.settimeout(left)
 
     def _late(self) -> StashError:
-        return Timeout(f"no reply from {self._address} within {self.timeout:g} s")
+        return Late(f"no reply from {self._address} within {self.timeout:g} s")
 
     def _recv(self) -> bytes:
         try:

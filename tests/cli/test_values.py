@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from tests.support.daemon import eventually
+
 
 @pytest.mark.parametrize(
     "value", [b"", b"v", b"\n", b"a\nb\n", b"\x00\xff\xfe", "grüße\n".encode(), bytes(range(256)) * 1024], ids=len
@@ -135,6 +137,23 @@ def test_get_waits_for_a_key_that_comes(stash) -> None:
 def test_get_gives_up_waiting_with_124(stash) -> None:
     status, error = stash.error("get", "never-comes", "--wait", "50ms")
     assert (status, error["code"]) == (124, "timeout")
+    assert error["message"] == "the key did not appear within 0.05 s"
+
+
+def test_a_default_given_beside_a_wait_is_printed_when_the_wait_runs_out(stash) -> None:
+    assert stash.ok("get", "never-comes", "--wait", "50ms", "--default", "d") == b"d"
+    assert stash.json("get", "never-comes", "--wait", "50ms", "--default", "d")["default"] is True
+
+
+@pytest.mark.parametrize("words", [("get", "never-comes", "--wait", "25s", "--default", "d"), ("watch",)])
+def test_whoever_waits_when_the_daemon_is_stopped_exits_with_5(own, words) -> None:
+    own.ok("set", "k", "v")
+    waiting = subprocess.Popen(own.line(*words), stderr=subprocess.PIPE, env=own.environment)
+    eventually(lambda: own.json("status")["connections"] == 2)
+    own.ok("stop")
+    assert b"it stopped, or was stopped" in waiting.communicate(timeout=30)[1]
+    assert waiting.returncode == 5
+    assert own("get", "k", STASH_AUTOSTART="0").returncode == 5, "and it started no other"
 
 
 def test_forget_counts(own) -> None:
