@@ -228,6 +228,7 @@ def test_a_reader_that_leaves_is_no_error(stash, words) -> None:
             ["export"],
             ["config", "path"],
         ),
+        *(["doctor"], ["stats"], ["top"], ["completion", "bash"]),
         *(["--help"], ["get", "--help"], ["key", "--help"], ["--version"], ["get", "--version"]),
     ],
     ids=" ".join,
