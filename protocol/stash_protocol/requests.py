@@ -13,6 +13,14 @@ from stash_protocol.errors import BadRequest
 from stash_protocol.operations import AnyRequest
 from stash_protocol.types import MAX_KEY_BYTES, format_duration
 
+
+class _Identified(msgspec.Struct):
+    """What can be read of an envelope that is no request."""
+
+    id: int = 0
+
+
+_identify = msgspec.msgpack.Decoder(_Identified).decode
 _decode = msgspec.msgpack.Decoder(AnyRequest).decode
 
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*?)`)?", re.DOTALL)
@@ -38,6 +46,14 @@ def read_request(envelope: bytes) -> AnyRequest:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(explain(error)) from None
     return request
+
+
+def read_id(envelope: bytes) -> int:
+    """The id of what is no request, so that its sender can tell what was refused; 0 where not even that can be read."""
+    try:
+        return _identify(envelope).id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 def explain(error: Exception) -> str:

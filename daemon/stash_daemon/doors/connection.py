@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.doors.patience import Progress
@@ -19,7 +19,7 @@ from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
 from stash_protocol.operations import Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Envelope, Event
-from stash_protocol.requests import read_request
+from stash_protocol.requests import read_id, read_request
 
 if TYPE_CHECKING:
     from stash_daemon.doors.errands import Errand
@@ -35,15 +35,6 @@ MAX_ERRANDS = 128  # watches, waits, scans and long writes of one connection at 
 JOIN_LIMIT = 16 * 1024  # bytes of a value copied to stand in one piece with its head: cheaper than a second one
 
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class _Identified(Struct):
-    """What can be read of an envelope that is no request."""
-
-    id: int = 0
-
-
-_identify = msgspec.msgpack.Decoder(_Identified).decode
 
 
 class Connection(asyncio.Protocol):
@@ -176,10 +167,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def _refuse_envelope(self, envelope: bytes, error: BadRequest) -> None:
-        try:
-            number = _identify(envelope).id
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            number = 0
+        number = read_id(envelope)
         if self.caller is None:
             if not self.closing:
                 self.refuse(number, error)
