@@ -17,11 +17,17 @@ def engine_of(stash: Any) -> Any:
     return stash._transport._engine
 
 
+def remove(path: Path) -> None:
+    """A database, with the log beside it."""
+    path.unlink()
+    path.with_name(path.name + "-wal").unlink()
+
+
 def test_a_close_that_fails_closes_all_the_same_and_the_path_is_free_again(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     stash = Stash(backend="sqlite", path=path)
     stash.set("k", "v")
-    path.unlink()
+    remove(path)
     with pytest.raises(StorageDamaged):
         stash.close()
     stash.close()
@@ -36,7 +42,7 @@ def test_an_async_close_that_fails_closes_all_the_same(tmp_path: Path) -> None:
         path = tmp_path / "x.db"
         stash = AsyncStash(backend="sqlite", path=path)
         await stash.set("k", "v")
-        path.unlink()
+        remove(path)
         with pytest.raises(StorageDamaged):
             await stash.close()
         await stash.close()
