@@ -7,8 +7,8 @@ import sys
 
 from stash_cli import hot
 from stash_cli.call import SIGINT, carry_out, die_of
+from stash_cli.descriptors import occupy_standard
 from stash_cli.fast import parse
-from stash_protocol.descriptors import occupy_standard
 
 
 def main() -> int:

@@ -7,7 +7,6 @@ import sys
 
 from stash_daemon.settings import load
 from stash_daemon.starter import Starter
-from stash_protocol.descriptors import occupy_standard
 from stash_protocol.errors import BadRequest, StashError
 
 
@@ -16,7 +15,6 @@ def main(arguments: list[str]) -> int:
 
     What keeps it from starting is one line on stderr, and goes with its code to whoever waits at ``--ready-fd``.
     """
-    occupy_standard()
     starter = Starter(None)
     try:
         flags, auto_started, starter = _read(arguments)

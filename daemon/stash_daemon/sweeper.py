@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from stash_daemon.store import LOG_PAGES
+from stash_daemon.threads import step_back
 from stash_protocol.errors import StashError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ LONGEST_NAP = 300.0  # seconds: the loop's timers stand still while the machine 
 IDLE_AFTER = 1.0  # seconds without a commit: time to give space back
 RETRY_AFTER = 10.0  # seconds after the storage refused
 REST_PAGES = 100  # pages the loop itself may move: a millisecond
-MOST_PASSES = 4  # of the thread, each with less to do, before the loop moves what is left however much that is
+MOST_PASSES = 4  # of the thread, each with less to do, before it is left for later
+LONGEST_LOG = 8 * LOG_PAGES  # pages: a log that has outgrown the thread is moved by the loop, however long that takes
 
 
 class Sweeper:
@@ -33,7 +35,7 @@ class Sweeper:
         self._engine = engine
         self._turn = turn
         self._loop = loop
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._thread = ThreadPoolExecutor(1, "checkpoint", initializer=step_back)
         self._nap: TimerHandle | None = None  # until the next expiry
         self._look: TimerHandle | None = None  # after a commit
         self._idle: TimerHandle | None = None  # after the last of many commits
@@ -161,7 +163,7 @@ class Sweeper:
             return
         if rest > REST_PAGES and passes < MOST_PASSES:
             self._checkpoint(truncate=False, passes=passes + 1)
-        elif not self._turn.open:
+        elif not self._turn.open and (rest <= REST_PAGES or store.log_pages > LONGEST_LOG):
             try:
                 store.finish_checkpoint()
             except StashError as failure:

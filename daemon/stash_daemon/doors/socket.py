@@ -22,6 +22,7 @@ from stash_daemon.engine import Engine, Reply
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.limits import AuthThrottle, RateLimiter
 from stash_daemon.listen import peer_of
+from stash_daemon.threads import step_back
 from stash_protocol import __version__
 from stash_protocol.errors import (
     STORAGE_ERRORS,
@@ -86,7 +87,7 @@ class SocketDoor:
         self.loop = loop
         self.memory = Memory(engine.settings.max_memory)
         self.patience = Patience(loop)
-        self.threads = ThreadPoolExecutor(SCAN_THREADS, "scan")
+        self.threads = ThreadPoolExecutor(SCAN_THREADS, "scan", initializer=step_back)
         self.limiter = RateLimiter(engine.settings, engine.clock, engine.observer.rate_warning)
         self.peers_limited = engine.settings.peer_rate is not None
         self.connections: set[Connection] = set()

@@ -9,7 +9,7 @@ import pytest
 
 REPORT = """
 import os, sys
-from stash_protocol.descriptors import occupy_standard
+from stash_cli.descriptors import occupy_standard
 occupy_standard()
 lowest = os.open("/dev/zero", os.O_RDONLY)
 same = [os.path.samestat(os.fstat(fd), os.stat("/dev/null")) for fd in range(3)]
