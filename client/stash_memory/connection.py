@@ -10,11 +10,11 @@ from typing import cast
 from msgspec import UNSET, Raw
 
 from stash_memory import wire
-from stash_memory.link import JOIN_LIMIT
 from stash_memory.transport import MAX_EVENTS, overrun
 from stash_memory.wire import GRACE, Answer, Garbled, Lost, Outcome
 from stash_protocol import operations
 from stash_protocol.errors import BadRequest, StashError, Timeout, Unreachable
+from stash_protocol.frames import JOIN_LIMIT, pieces
 from stash_protocol.operations import Get, Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Event, Rate
@@ -216,7 +216,8 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         out, self._out = self._out, []
         if not self.closed:
-            self._transport.writelines(out)
+            for piece in pieces(out):
+                self._transport.write(piece)
 
     def _fail(self, reason: str | Garbled) -> None:
         self.closed = True

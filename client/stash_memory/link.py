@@ -16,13 +16,12 @@ from stash_memory.target import Target
 from stash_memory.wire import GRACE, Garbled, Lost, Outcome
 from stash_protocol import operations
 from stash_protocol.errors import StashError
-from stash_protocol.frames import HEADER, HEADER_SIZE, MAX_ENVELOPE
+from stash_protocol.frames import HEADER, HEADER_SIZE, JOIN_LIMIT, MAX_ENVELOPE
 from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
 CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
-JOIN_LIMIT = 64 * 1024  # bytes of a value copied to go out in one piece with its head: cheaper than a second call
 
 # What may be in flight before replies are read. Small replies fit into any socket's buffer unread; replies with
 # values do not: a daemon stops reading while they are not read, and who then still sends to it waits for ever.

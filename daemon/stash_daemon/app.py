@@ -40,6 +40,9 @@ SPARE_DESCRIPTORS = 64  # for the database, the log and the runtime, beside one 
 SWITCH_INTERVAL = 0.0005  # seconds a scan's thread may keep the loop from going on; Python's own is ten times that
 QUIET = 60.0  # seconds between two lines about trouble of the loop, however often it happens
 
+# From 3.13 on a loop unlinks the files of its sockets; ours is taken away by whoever made it, and systemd's stays.
+LEAVE_THE_FILE: dict[str, bool] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+
 
 def run(settings: Settings, *, auto_started: bool = False, starter: Starter | None = None) -> int:
     """The daemon, in the foreground, until it is told to stop; its exit status.
@@ -135,7 +138,12 @@ class Daemon:
     async def _open(self) -> None:
         for listener in self._sockets:
             if listener.family == socket.AF_UNIX:
-                server = await self._loop.create_unix_server(self._door.local, sock=listener, backlog=BACKLOG)
+                server = await self._loop.create_unix_server(
+                    self._door.local,
+                    sock=listener,
+                    backlog=BACKLOG,
+                    **LEAVE_THE_FILE,  # type: ignore[arg-type]  # the stubs of 3.11 cannot know it
+                )
             else:
                 patience = HANDSHAKE_PATIENCE if self._tls else None
                 server = await self._loop.create_server(

@@ -15,7 +15,7 @@ from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.doors.patience import Progress
 from stash_daemon.keys import Caller, Peer
 from stash_protocol.errors import BadRequest, Busy, StashError, Timeout
-from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
+from stash_protocol.frames import HEADER, JOIN_LIMIT, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER, pieces
 from stash_protocol.operations import Hello, Request
 from stash_protocol.reader import FrameReader, Payload
 from stash_protocol.replies import Envelope, Event
@@ -32,7 +32,6 @@ MAX_SLICE = 128  # requests of one connection in one go: about 2 ms in which nob
 HIGH_WATER = 256 * 1024  # bytes owed to a peer: enough to keep it busy; then it has to read before more is done for it
 WATCH_HIGH_WATER = 4 << 20  # bytes owed to a watcher, who cannot be made to wait: some 40,000 events
 MAX_ERRANDS = 128  # watches, waits, scans and long writes of one connection at once; each costs a kilobyte or two
-JOIN_LIMIT = 16 * 1024  # bytes of a value copied to stand in one piece with its head: cheaper than a second one
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -290,7 +289,8 @@ class Connection(asyncio.Protocol):
             if not self._transport.is_closing():
                 if self.backlogged:
                     self._queued += sum(map(len, out))
-                self._transport.writelines(out)
+                for piece in pieces(out):
+                    self._transport.write(piece)
                 if self.backlogged:
                     self._recharge()
         if self.draining:
