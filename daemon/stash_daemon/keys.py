@@ -103,6 +103,7 @@ class ApiKeys:
         self._tiers = settings.tiers
         self._clock = clock
         self._required = settings.require_api_key
+        self._managed = False  # whether any API key has scope admin
         self._by_name: dict[str, _Known] = {}
         self._by_digest: dict[bytes, _Known] = {}
         self._parsed: tuple[str, TOMLDocument] | None = None  # the file as last written: parsing 300 API keys takes 1 s
@@ -120,11 +121,11 @@ class ApiKeys:
         return self._local
 
     def first_caller(self) -> Caller | None:
-        """Who may come without an API key where one is asked for everywhere, while there is none: to make the first.
+        """Who needs no API key to make one where all others do, while none has scope ``admin``.
 
-        It has scope ``admin`` and no other, and is revoked as soon as there is an API key.
+        It has scope ``admin`` and no other, and is revoked as soon as there is such an API key.
         """
-        return None if self.any else self._first
+        return None if self._managed else self._first
 
     def authenticate(self, api_key: str) -> Caller:
         """Who has this API key.
@@ -167,8 +168,8 @@ class ApiKeys:
         return ApiKeyIssued(secret, self._by_name[request.name].info)
 
     def _first_scopes(self) -> frozenset[Scope]:
-        """What the first API key gets where one is asked for everywhere: without scope admin nobody could make more."""
-        return self._first.scopes if self._required and not self.any else frozenset()
+        """What an API key gets besides where one is asked for everywhere and none has scope admin: that scope."""
+        return self._first.scopes if self._required and not self._managed else frozenset()
 
     def rotate(self, name: str) -> ApiKeyIssued:
         """Give an API key a new secret; connections that used the old one are refused from now on.
@@ -280,9 +281,10 @@ class ApiKeys:
         return Caller(namespace=LOCAL_NAMESPACE, tier=self._tiers[LOCAL_TIER], scopes=scopes)
 
     def _apply(self, fresh: dict[str, _Known]) -> None:
-        if fresh and not self._first.revoked:
+        self._managed = any("admin" in known.info.scopes for known in fresh.values())
+        if self._managed:
             self._first.revoked = True
-        elif not fresh and self._first.revoked:
+        elif self._first.revoked:
             self._first = self._without_api_key(self._first.scopes)
         for name, old in self._by_name.items():
             new = fresh.get(name)

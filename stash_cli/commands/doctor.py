@@ -150,6 +150,8 @@ def _directory(subject: str, path: str) -> Finding:
         return ok(subject, f"{path} is not there yet; the first start makes it")
     except OSError as problem:
         return fail(subject, f"{path} cannot be looked at: {problem.strerror}")
+    if not stat.S_ISDIR(facts.st_mode):
+        return fail(subject, f"{path} is not a directory; set another path, or move it away")
     if facts.st_uid != os.geteuid():
         return fail(subject, f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()}): chown it")
     if not os.access(path, os.W_OK | os.X_OK):

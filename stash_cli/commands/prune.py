@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,7 +71,8 @@ def _write(call: Call, path: str, keys: set[str], prefix: str) -> dict[str, dict
                         file.write(portable.line_of(row, value, tags))
                         written[row["key"]] = row
             file.flush()
-            os.fsync(file.fileno())
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                os.fsync(file.fileno())
     except OSError as error:
         raise BadRequest(
             f"--archive: {path} cannot be written: {(error.strerror or str(error)).lower()}; nothing was deleted"

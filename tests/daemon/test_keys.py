@@ -71,13 +71,15 @@ def test_only_the_digest_is_kept_in_a_private_file(house: House) -> None:
     assert [name.name for name in house.path.parent.iterdir()] == ["config.toml"]
 
 
-def test_while_there_is_no_api_key_somebody_may_come_without_to_make_the_first_and_nothing_else(house: House) -> None:
+def test_while_no_api_key_is_an_admins_somebody_may_come_without_to_make_one_and_nothing_else(house: House) -> None:
     first = house.keys.first_caller()
     assert first is not None
     assert first.scopes == {"admin"}
     house.keys.create(KeyCreate(name="ci"))
+    assert house.keys.first_caller() is first
+    house.keys.create(KeyCreate(name="ops", scopes=["admin"]))
     assert (first.revoked, house.keys.first_caller()) == (True, None)
-    house.keys.revoke("ci")
+    house.keys.revoke("ops")
     again = house.keys.first_caller()
     assert again is not None
     assert not again.revoked
