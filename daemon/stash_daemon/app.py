@@ -38,6 +38,7 @@ HANDSHAKE_PATIENCE = 5.0  # seconds for TLS to begin, and to end
 LEAST_CONNECTIONS = 16  # whatever the limits say: fewer make no daemon
 SPARE_DESCRIPTORS = 64  # for the database, the log and the runtime, beside one for each connection
 SWITCH_INTERVAL = 0.0005  # seconds a scan's thread may keep the loop from going on; Python's own is ten times that
+LOOK_FOR_FILE = 5.0  # seconds between two looks whether the socket's file is still there
 QUIET = 60.0  # seconds between two lines about trouble of the loop, however often it happens
 
 # From 3.13 on a loop unlinks the files of its sockets; ours is taken away by whoever made it, and systemd's stays.
@@ -108,6 +109,7 @@ class Daemon:
             self._loop.add_signal_handler(signal.SIGHUP, self._reload)
             self._announce(starter)
             self._consider_idle()
+            self._consider_lost()
             await self._stopped.wait()
             await self._drain()
         finally:
@@ -190,6 +192,14 @@ class Daemon:
                 return
             left = patience
         self._loop.call_later(left, self._consider_idle)
+
+    def _consider_lost(self) -> None:
+        """Stop when the socket's file is gone: no new caller finds this daemon, and none can be started beside it."""
+        if self._file is not None and not self._file.stands:
+            self._engine.observer.log("WARNING", "socket_lost", path=self._file.path)
+            self._stopped.set()
+            return
+        self._loop.call_later(LOOK_FOR_FILE, self._consider_lost)
 
     def _nothing_kept(self) -> bool:
         with contextlib.suppress(StashError):

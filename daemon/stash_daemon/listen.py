@@ -53,9 +53,16 @@ class UnixSocket:
             self.listener = _bind(path)
         self._identity = _identity(path)
 
+    @property
+    def stands(self) -> bool:
+        """Whether the file is still there and this socket's: else nobody can find it."""
+        with contextlib.suppress(OSError):
+            return _identity(self.path) == self._identity
+        return False
+
     def remove(self) -> None:
         """Take the file away, if it is still this socket's."""
-        with _only_one_at_a_time(os.path.dirname(self.path)), contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), _only_one_at_a_time(os.path.dirname(self.path)):
             if _identity(self.path) == self._identity:
                 os.unlink(self.path)
 

@@ -282,3 +282,14 @@ def test_it_runs_on_asyncios_own_loop_where_there_is_no_uvloop(tmp_path: Path) -
 def _serves(path: Path) -> bool:
     with Line(str(path)) as line:
         return "reply" in line.hello(check=False)
+
+
+def test_a_daemon_whose_socket_was_removed_makes_room_for_another() -> None:
+    with RunningDaemon() as daemon:
+        with daemon.connect() as line:
+            line.call(Set(key="k"), b"v")
+        daemon.socket.unlink()
+        assert daemon.wait() == 0
+        daemon.restart()
+        with daemon.connect() as line:
+            assert line.call(Get(key="k"))[1] == b"v"
