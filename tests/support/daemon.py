@@ -224,6 +224,11 @@ class Line:
         return bytes(parts)
 
 
+def code(answer: tuple[dict[str, Any], bytes]) -> str:
+    """Which error a call was answered with."""
+    return str(answer[0]["error"]["code"])
+
+
 def eventually(holds: Any, patience: float = REPLY_PATIENCE) -> Any:
     """Call ``holds`` until what it returns is true, and return that; fail after ``patience`` seconds."""
     deadline = time.monotonic() + patience

@@ -91,8 +91,7 @@ class Engine(Core):
         """
         if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
             raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
-        permit(request, payload_length, caller)
-        if writes(request):
+        if permit(request, payload_length, caller) == "write":
             self.observer.require_audit()
         if payload_length:
             self._admit_payload(request, OPERATIONS[type(request)].cargo, payload_length, caller)
@@ -102,15 +101,15 @@ class Engine(Core):
             check_size(caller.tier, length)
         elif length > max(MAX_BULK, caller.tier.max_value + MAX_ENVELOPE):  # a value, and what a row says beside it
             raise BadRequest(f"{length:,} bytes at once; send parts of at most {MAX_BULK:,}")
-        namespace = self.store.namespace(caller.namespace)
-        if type(request) is Set and request.key and self.store.held(namespace) + length > caller.tier.quota:
-            self._admit_beside_what_it_replaces(request.key, namespace, length, caller)
+        if type(request) is Set and request.key and caller.tier.evict == "refuse":
+            namespace = self.store.namespace(caller.namespace)
+            if self.store.held(namespace) + length > caller.tier.quota:
+                self._admit_beside_what_it_replaces(request.key, namespace, length, caller)
 
     def _admit_beside_what_it_replaces(self, key: str, namespace: int, length: int, caller: Caller) -> None:
         now, head = self.clock.now(), self.store.head(namespace, key)
         growth = length - (head.size if head and head.expires > now else 0)
-        if caller.tier.evict == "refuse":
-            self.make_room(caller, namespace, growth, now=now)
+        self.make_room(caller, namespace, growth, now=now)
 
     def needs_turn(self, request: Request) -> bool:
         """Whether the request writes, and so belongs into a turn."""

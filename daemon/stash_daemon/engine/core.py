@@ -128,15 +128,15 @@ def writes(request: Request) -> bool:
     return SCOPES[type(request)] == "write" or (isinstance(request, Get) and request.touch)
 
 
-def permit(request: Request, payload_length: int, caller: Caller) -> None:
-    """What holds for every request, alone or in a batch.
+def permit(request: Request, payload_length: int, caller: Caller) -> Scope | None:
+    """What holds for every request, alone or in a batch; the scope it takes, None for none.
 
     Raises:
         Forbidden: the caller's scopes do not cover it.
         BadRequest: a key that is none, or a payload where none belongs.
     """
     kind = type(request)
-    scope = "write" if writes(request) else SCOPES[kind]
+    scope: Scope | None = "write" if writes(request) else SCOPES[kind]
     if scope not in caller.scopes and scope is not None:
         if caller.api_key_name is None and caller.scopes == {"admin"}:  # see ApiKeys.first_caller
             raise Forbidden("nothing goes without an API key here, and there is none yet: stash key create NAME")
@@ -150,6 +150,7 @@ def permit(request: Request, payload_length: int, caller: Caller) -> None:
             check_key(key)
     if payload_length and OPERATIONS[kind].cargo is Cargo.NONE:
         raise BadRequest(f"{OPERATIONS[kind].name} takes no payload; {payload_length:,} bytes came with it")
+    return scope
 
 
 def check_size(tier: Tier, size: int) -> None:

@@ -173,7 +173,7 @@ class SqliteStore(SqliteReads):
         return number
 
     def namespace_name(self, namespace: int) -> str:
-        return next(name for name, number in self._names.items() if number == namespace)
+        return str(self._rows("SELECT name FROM namespaces WHERE id = ?", (namespace,))[0][0])
 
     def held(self, namespace: int) -> int:
         return self._usage[namespace][1]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator
 
 import msgspec
-import pytest
 
 from stash_protocol.frames import HEADER, pack
 from stash_protocol.operations import (
@@ -23,25 +21,9 @@ from stash_protocol.operations import (
     Set,
     Watch,
 )
-from tests.support.daemon import Line, RunningDaemon
+from tests.support.daemon import Line, RunningDaemon, code
 
 encode = msgspec.msgpack.encode
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[RunningDaemon]:
-    with RunningDaemon("--tcp", "127.0.0.1:0") as running:
-        yield running
-
-
-@pytest.fixture
-def line(daemon: RunningDaemon) -> Iterator[Line]:
-    with daemon.connect() as connected:
-        yield connected
-
-
-def code(answer: tuple[dict[str, dict[str, str]], bytes]) -> str:
-    return answer[0]["error"]["code"]
 
 
 def alive(line: Line) -> bool:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from stash_protocol.operations import Hello, KeyCreate, Ping, Set
-from tests.support.daemon import RunningDaemon
-
-
-def code(answer: tuple[dict[str, dict[str, str]], bytes]) -> str:
-    return answer[0]["error"]["code"]
+from tests.support.daemon import RunningDaemon, code
 
 
 def test_the_first_api_key_is_made_without_one_and_nothing_else_is_done() -> None:

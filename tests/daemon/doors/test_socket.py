@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,26 +12,10 @@ import pytest
 from stash_daemon.doors.connection import MAX_ERRANDS
 from stash_protocol.frames import HEADER, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER, PROTOCOL_VERSION, pack
 from stash_protocol.operations import Get, Hello, Incr, KeyCreate, KeyRevoke, List, Ping, Set, Watch
-from tests.support.daemon import Line, RunningDaemon
+from tests.support.daemon import Line, RunningDaemon, code
 
 MIB = 1 << 20
 encode = msgspec.msgpack.encode
-
-
-@pytest.fixture(scope="module")
-def daemon() -> Iterator[RunningDaemon]:
-    with RunningDaemon("--tcp", "127.0.0.1:0") as running:
-        yield running
-
-
-@pytest.fixture
-def line(daemon: RunningDaemon) -> Iterator[Line]:
-    with daemon.connect() as connected:
-        yield connected
-
-
-def code(answer: tuple[dict[str, dict[str, str]], bytes]) -> str:
-    return answer[0]["error"]["code"]
 
 
 def alive(line: Line) -> bool:
