@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORE := tests/protocol tests/daemon/engine tests/daemon/stores tests/client/test_embedded.py
 
-.PHONY: run test check check-code bench clean
+.PHONY: run test check check-code bench torture soak mutants clean
 
 run: .venv/installed  ## install `stash` for this user and show it at work
 	@deploy/link.sh
@@ -23,6 +23,15 @@ check-code: .venv/installed-dev
 
 bench: .venv/installed-bench  ## measure stash beside Redis, diskcache and the bare interpreter (QUICK=1: two minutes)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+torture: .venv/installed-dev  ## two hours: kill, race, crowd, disturb, fuzz (RUN="crash --rounds 100": one of them)
+	$(BIN)/python -m tests.torture $(RUN)
+
+soak: .venv/installed-dev  ## two hours of mixed load, a table of what it took (MINUTES=10)
+	$(BIN)/python -m tests.torture soak --minutes $(or $(MINUTES),120)
+
+mutants: .venv/installed-dev  ## break stash in each seeded way; the tests must notice (NAMES="wall-clock": one of them)
+	$(BIN)/python -m tests.mutants $(NAMES)
 
 clean:  ## remove what the targets above made here
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist

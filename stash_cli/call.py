@@ -89,7 +89,27 @@ class Call:
 
 def wire_fields(verb: Verb, values: dict[str, Any]) -> dict[str, Any]:
     """What the values become in the verb's request."""
-    return {row.wire: values[row.name] for row in verb.rows if row.wire and row.name in values}
+    fields: dict[str, Any] = {}
+    for row in verb.rows:
+        if row.wire and row.name in values:
+            put(fields, row.wire, values[row.name])
+    return fields
+
+
+def put(fields: dict[str, Any], wire: str, value: Any) -> None:
+    """Set a field of a request, which may be one within another."""
+    outer, dot, inner = wire.partition(".")
+    if dot:
+        fields.setdefault(outer, {})[inner] = value
+    else:
+        fields[wire] = value
+
+
+def load(verb: Verb) -> Callable[[Call], int | None]:
+    """What carries a verb out."""
+    module, _, name = verb.run.partition(":")
+    found: Callable[[Call], int | None] = getattr(__import__(f"stash_cli.{module}", fromlist=[name]), name)
+    return found
 
 
 def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Connection:

@@ -21,7 +21,7 @@ def _kind(row: Argument | Option) -> str:
         return "|".join(row.choices)
     if row.kind in ("key", "prefix"):
         return "key"
-    return "file" if row.kind == "file" else "-"
+    return "file" if row.kind in ("file", "vector") else "-"
 
 
 def _table() -> str:

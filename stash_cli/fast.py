@@ -6,13 +6,15 @@ many) is Typer's, which knows how to say what is wrong.
 
 from __future__ import annotations
 
+from stash_cli.hot_verbs import HOT_VERBS
 from stash_cli.options import GLOBAL_OPTIONS, Option, Verb
-from stash_cli.verbs import HOT_VERBS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+SEARCHING = ("search", "context")  # verbs of a table of their own, which the others need not load
 
 
 def parse(words: list[str]) -> tuple[Verb, dict[str, Any]] | None:
@@ -38,10 +40,18 @@ def _find_verb(rest: Iterator[str], typed: dict[str, Any]) -> Verb | None:
     options = _by_flag(GLOBAL_OPTIONS)
     for word in rest:
         if word[:1] != "-":
-            return next((verb for verb in HOT_VERBS if word in (verb.name, verb.alias)), None) if word else None
+            return _named(word)
         if word in ("-", "--") or not _take_option(word, rest, options, typed):
             return None
     return None
+
+
+def _named(word: str) -> Verb | None:
+    if word in SEARCHING:
+        from stash_cli.memory_verbs import MEMORY_VERBS
+
+        return next(verb for verb in MEMORY_VERBS if word == verb.name)
+    return next((verb for verb in HOT_VERBS if word in (verb.name, verb.alias)), None) if word else None
 
 
 def _by_flag(options: tuple[Option, ...]) -> dict[str, Option]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import textwrap
 
+from stash_cli.hot_verbs import HOT_VERBS
+from stash_cli.memory_verbs import MEMORY_VERBS
 from stash_cli.options import GLOBAL_OPTIONS, VERSION, Argument, Option, Verb
-from stash_cli.verbs import ADMIN_VERBS, DAEMON_VERBS, GROUPS, HOT_VERBS, VALUE_VERBS, VERBS
+from stash_cli.verbs import ADMIN_VERBS, DAEMON_VERBS, GROUPS, VALUE_VERBS, VERBS
+from stash_cli.view_verbs import VIEW_VERBS
 
 WIDTH = 100  # columns: the longest line that is still read with ease
 INDENT = "  "
@@ -14,6 +17,8 @@ ABOUT = "Working memory for agents and shell scripts: a local key-value store wh
 
 SECTIONS = (
     ("Every day", HOT_VERBS),
+    ("Memories", MEMORY_VERBS),
+    ("Episodes, messages, conversations", VIEW_VERBS),
     ("More", VALUE_VERBS),
     ("The daemon", DAEMON_VERBS),
     ("API keys and settings", ADMIN_VERBS),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from stash_cli.call import Call
+    from stash_cli.wire import Connection
 
 MAX_FORGET_KEYS, MAX_PAGE = 256, 1000  # of `operations`, which is too heavy here; a test compares
 SMALL = 1 << 16  # bytes of a value that are read before asking what the tier allows
@@ -25,8 +26,11 @@ def set_(call: Call) -> None:
     given = call.get("value")
     if given is None and fields.get("key") == "-":
         del fields["key"]
-    value, declared, fields["type"] = _value(call, given, "stash set KEY VALUE, or pipe the value in")
+    _complete_memory(call, fields)
+    value, declared, fields["type"] = typed_value(call, given, "stash set KEY VALUE, or pipe the value in")
     reply = send_value(call, fields, value, declared)
+    if call.get("wait_embedding"):
+        reply = _settle(call, reply)
     call.print(reply["key"], lambda: render.entry(reply))
 
 
@@ -35,16 +39,54 @@ def update(call: Call) -> None:
     fields = call.fields()
     given = call.get("value")
     value, declared = b"", 0
-    if given is not None or "extend_ms" not in fields:
-        value, declared, fields["type"] = _value(call, given, "stash update KEY VALUE, or --extend DURATION")
+    _complete_memory(call, fields)
+    if given is not None or not ("extend_ms" in fields or "memory" in fields):
+        value, declared, fields["type"] = typed_value(call, given, "stash update KEY VALUE, or --extend DURATION")
     elif call.get("json_value"):
         raise BadRequest("--json-value: there is no value; say - to read one from stdin")
     reply = send_value(call, fields, value, declared)
+    if call.get("wait_embedding"):
+        reply = _settle(call, reply)
     call.note_clamped(reply)
     call.print(reply["key"], lambda: render.entry(reply))
 
 
-def _value(call: Call, given: str | None, instead: str) -> tuple[bytes, int, str]:
+def _settle(call: Call, reply: dict[str, Any]) -> dict[str, Any]:
+    """What a write was answered with, once the vector it brought about is there, or was given up."""
+    if reply.get("embedding_status") not in (None, "pending"):
+        _tell_unsettled(call, reply)
+        return reply
+    key, milliseconds = reply["key"], max(1, round(call.timeout * 1000))
+    try:
+        settled = call.connect().call("embedded", {"key": key, "wait_ms": milliseconds})[0]
+    except Timeout:
+        raise Timeout(f"{key} is stored, but its vector was not there in time; it is still to come") from None
+    _tell_unsettled(call, settled)
+    return {**reply, **settled}
+
+
+def _tell_unsettled(call: Call, reply: dict[str, Any]) -> None:
+    """Why there is no vector."""
+    said = {
+        "failed": "the embedder gave this text up; stash embed status says why",
+        "skipped": "no vector is to come: there is no embedder, or nothing to embed; see stash embed status",
+    }.get(reply["embedding_status"])
+    if said and not call.as_json:
+        streams.say(said)
+
+
+def _complete_memory(call: Call, fields: dict[str, Any]) -> None:
+    if "memory" in fields or "no_embed" in call.values:
+        from stash_cli.readings import complete
+
+        if "no_embed" in call.values:
+            if "embed" in call.values:
+                raise BadRequest("--embed and --no-embed contradict each other; give one")
+            fields.setdefault("memory", {})["embed"] = False
+        complete(fields["memory"])
+
+
+def typed_value(call: Call, given: str | None, instead: str) -> tuple[bytes, int, str]:
     """The value, how long it is (more than was read, if too long), and its type."""
     if given is None or given == "-":
         streams.refuse_terminal(instead)
@@ -167,14 +209,17 @@ def forget(call: Call) -> None:
     if chosen and not call.get("yes"):
         _make_sure(call, chosen)
     connection = call.connect()
-    if chosen:
-        count = connection.call("clear", chosen)[0]["forgotten"]
-    else:
-        pages = (keys[start : start + MAX_FORGET_KEYS] for start in range(0, len(keys), MAX_FORGET_KEYS))
-        count = sum(connection.call("forget", {"keys": page})[0]["forgotten"] for page in pages)
+    count = connection.call("clear", chosen)[0]["forgotten"] if chosen else forget_keys(connection, {"keys": keys})
     if not count:
         raise NotFound("there is no such entry" if len(keys) == 1 else NONE_SUCH)
     call.print(str(count), lambda: render.members_of({"forgotten": count}))
+
+
+def forget_keys(connection: Connection, fields: dict[str, Any]) -> int:
+    """Delete however many keys, with whatever else the request says of them; how many were there."""
+    keys = fields["keys"]
+    pages = (keys[start : start + MAX_FORGET_KEYS] for start in range(0, len(keys), MAX_FORGET_KEYS))
+    return sum(connection.call("forget", {**fields, "keys": page})[0]["forgotten"] for page in pages)
 
 
 def _make_sure(call: Call, chosen: dict[str, str]) -> None:

@@ -26,6 +26,13 @@ METAVARS = {
     "tag": "TAG",
     "key": "KEY",
     "text": "TEXT",
+    "words": "TEXT",
+    "decimal": "NUMBER",
+    "share": "0..1",
+    "moment": "WHEN",
+    "condition": "CONDITION",
+    "pair": "NAME=VALUE",
+    "vector": "FILE",
 }
 
 
@@ -35,7 +42,7 @@ class Argument:
     Attributes:
         name: under which its value is kept.
         kind: how its text is read, see `read`.
-        wire: the field of the request it becomes; empty for none.
+        wire: the field of the request it becomes, ``memory.text`` for one within another; empty for none.
         many: takes all words that are left; one of them is needed if it is required.
     """
 
@@ -175,6 +182,10 @@ def read(row: Argument | Option, text: str) -> Any:
         BadRequest: it is not one of its kind; the message names the argument or option.
     """
     try:
+        if row.kind not in _READERS:
+            from stash_cli import readings
+
+            return readings.READERS[row.kind](text)
         return _READERS[row.kind](row, text)
     except BadRequest as error:
         raise BadRequest(f"{row.label}: {error.message}") from None
@@ -202,6 +213,14 @@ def read_all(verb: Verb, typed: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(_row: Argument | Option, text: str) -> str:
+    return text
+
+
+def _words(_row: Argument | Option, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("must be valid UTF-8") from None
     return text
 
 
@@ -256,6 +275,7 @@ def _choice(row: Argument | Option, text: str) -> str:
 
 _READERS = {
     "text": _text,
+    "words": _words,
     "file": _text,
     "key": _key,
     "prefix": _prefix,

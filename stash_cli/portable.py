@@ -17,12 +17,16 @@ MAX_LINE = 1400 << 20  # bytes of one line: the largest value any tier may have 
 MAX_SECONDS = 4e9  # beyond any TTL there is
 
 
-def line_of(row: dict[str, Any], value: bytes, tags: list[str]) -> bytes:
-    """One entry, as a line."""
+def line_of(row: dict[str, Any], value: bytes, tags: list[str], memory: dict[str, Any] | None) -> bytes:
+    """One entry, as a line; a memory's vector in base64, float32 little-endian."""
     members = [(name, text) for name, text in render.entry(row) if name != "clamped"]
     members.insert(2, _value(row["type"], value))
     if tags:
         members.append(("tags", render.dump(tags)))
+    if memory is not None:
+        if "vector" in memory:
+            memory = {**memory, "vector": b2a_base64(memory["vector"], newline=False).decode()}
+        members.append(("memory", render.dump(memory)))
     return render.object_of(members).encode() + b"\n"
 
 
@@ -34,8 +38,8 @@ def _value(kind: str, value: bytes) -> tuple[str, str]:
     return shown
 
 
-def row_of(line: bytes, default_ttl: int) -> tuple[str, str, int, bytes, list[str]]:
-    """A line as a row of an import: key, type, milliseconds left, value, tags.
+def row_of(line: bytes, default_ttl: int) -> tuple[str, str, int, bytes, list[str], dict[str, Any] | None]:
+    """A line as a row of an import: key, type, milliseconds left, value, tags, memory.
 
     Raises:
         BadRequest: it is no entry; the message says what is wrong with it.
@@ -54,7 +58,21 @@ def row_of(line: bytes, default_ttl: int) -> tuple[str, str, int, bytes, list[st
     if not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
         raise BadRequest("tags must be a list of texts")
     kind, value = _read_value(plain, members)
-    return check_key(key), kind, default_ttl if ttl is None else round(ttl * 1000), value, tags
+    left = default_ttl if ttl is None else round(ttl * 1000)
+    return check_key(key), kind, left, value, tags, _read_memory(plain.get("memory"))
+
+
+def _read_memory(memory: Any) -> dict[str, Any] | None:
+    if memory is None:
+        return None
+    if not isinstance(memory, dict):
+        raise BadRequest("memory must be a JSON object")
+    if "vector" not in memory:
+        return memory
+    try:
+        return {**memory, "vector": a2b_base64(str(memory["vector"]), strict_mode=True)}
+    except (Base64Error, ValueError) as error:
+        raise BadRequest(f"the memory's vector: {error}") from None
 
 
 def _read_value(plain: dict[str, Any], members: dict[str, tuple[Any, str]]) -> tuple[str, bytes]:

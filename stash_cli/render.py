@@ -68,6 +68,8 @@ def entry(reply: dict[str, Any], value: bytes | None = None) -> Members:
         ("version", str(reply["version"])),
         ("size", str(reply["size"])),
     ]
+    if "embedding_status" in reply:
+        members.append(("embedding_status", dump(reply["embedding_status"])))
     return [*members, ("clamped", "true")] if reply.get("clamped") else members
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 
 from stash_cli.call import Call
-from stash_cli.verbs import SERVE_OPTIONS
+from stash_cli.serve_options import SERVE_OPTIONS
 from stash_protocol.errors import BadRequest
 
 MAX_ENV_FILE = 1 << 16  # bytes: thirty settings and room to spare

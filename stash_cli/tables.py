@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stash_cli import render
+from stash_cli.commands.search import first_line, parts_of
 
 
 class Paged(Protocol):
@@ -38,3 +39,16 @@ def plain_table(*columns: tuple[str, int], head: bool = True) -> Table:
     for name, width in columns:
         table.add_column(name, min_width=width, justify="right" if width else "left", overflow="fold")
     return table
+
+
+def print_hits(hits: list[dict[str, Any]]) -> None:
+    """What `stash search` shows on a terminal: a line a hit, its text cut where the terminal ends."""
+    explained = any(hit.get("parts") for hit in hits)
+    table = plain_table(("SCORE", 5), ("KEY", 0))
+    table.add_column("TEXT", no_wrap=not explained, overflow="ellipsis", ratio=1)
+    for hit in hits:
+        text = Text(first_line(hit))
+        for parts in parts_of(hit):
+            text.append(f"\n{parts}", "dim")
+        table.add_row(f"{hit['score']:.3f}", Text(render.printable(hit["entry"]["key"]), "bold"), text)
+    Console(highlight=False).print(table)

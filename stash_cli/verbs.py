@@ -2,139 +2,17 @@
 
 from __future__ import annotations
 
+from stash_cli.hot_verbs import HOT_VERBS, KEY, ONLY_PREFIX, PREFIX, TAG
+from stash_cli.memory_verbs import FILTERS, MEMORY_VERBS
 from stash_cli.options import Argument, Option, Verb
+from stash_cli.serve_options import SERVE_OPTIONS
+from stash_cli.view_verbs import VIEW_GROUPS, VIEW_VERBS
 
-KEY = Argument("key", "key", "The entry's key.", "key", required=True)
-VALUE = Argument("value", "text", "The value; left out or -: from stdin, byte for byte.")
-PREFIX = Argument("prefix", "prefix", "Only keys that start with this.", "prefix")
 API_KEY_NAME = Argument("name", "text", "The API key's name.", "name", required=True)
 
-TTL = Option("--ttl", "duration", "How long it lives; else the tier's default.", "ttl_ms")
-JSON_VALUE = Option("--json-value", "flag", "The value is JSON; it is checked.")
-IF_VERSION = Option("--if-version", "number", "Only if the entry has this version; else exit 6.", "if_version")
-TAG = Option("--tag", "tag", "Only entries with this tag.", "tag")
-ONLY_PREFIX = Option("--prefix", "prefix", "Only keys that start with this.", "prefix")
-
-HOT_VERBS = (
-    Verb(
-        "set",
-        "Store a value under a key and print the key.",
-        "stash set build/42 passed --ttl 2h\ncurl -s https://example.org | stash set page --ttl 30m\n"
-        "key=$(echo 'no key yet' | stash set)",
-        run="hot:set_",
-        op="set",
-        hot=True,
-        arguments=(
-            Argument("key", "key", "The entry's key; left out or - alone: one is made.", "key"),
-            VALUE,
-        ),
-        options=(
-            TTL,
-            JSON_VALUE,
-            Option("--if-absent", "flag", "Only if no entry has the key; else exit 6.", "if_absent"),
-            IF_VERSION,
-            Option("--tag", "tag", "A tag to find it by; may be given again.", "tags", many=True),
-        ),
-        more="To have a key made for a value, pipe the value in: beside a VALUE, - is a key like any other. "
-        "An entry that has the key is replaced whole: value, time and tags. A value from stdin is text if it is "
-        "valid UTF-8, else bytes; either way it comes out as it went in. A value that starts with - goes after --.",
-    ),
-    Verb(
-        "get",
-        "Print the value of an entry.",
-        "stash get build/42\nstash get answer --wait 30s",
-        run="hot:get",
-        op="get",
-        hot=True,
-        arguments=(KEY,),
-        options=(
-            Option("--touch", "flag", "Give the entry its own TTL again.", "touch"),
-            Option("--wait", "duration", "Wait so long for the key to appear; else exit 124.", "wait_ms"),
-            Option("--default", "text", "Print this instead if there is no such entry, or none in time."),
-        ),
-        more="The bytes are printed as they are; a newline is added on a terminal only. Without such an entry the "
-        "exit status is 3.",
-    ),
-    Verb(
-        "update",
-        "Replace the value, the time, or both, of an entry that is there.",
-        "stash update build/42 failed\nstash update build/42 failed --extend 30m",
-        run="hot:update",
-        op="update",
-        hot=True,
-        arguments=(KEY, VALUE),
-        options=(
-            Option("--extend", "duration", "Add to the time it has left.", "extend_ms"),
-            IF_VERSION,
-            JSON_VALUE,
-        ),
-        more="Without --extend the time it has left stays. With --extend and no VALUE the value stays; say - to read "
-        "one from stdin.",
-    ),
-    Verb(
-        "extend",
-        "Add to the time an entry has left; print the seconds.",
-        "stash extend build/42 30m",
-        run="hot:extend",
-        op="extend",
-        hot=True,
-        arguments=(KEY, Argument("by", "duration", "How much.", "by_ms", required=True, metavar="DURATION")),
-        more="The tier's longest TTL bounds it; stderr says when it did.",
-    ),
-    Verb(
-        "forget",
-        "Delete entries; print how many there were.",
-        "stash forget build/42\nstash forget --prefix build/ --yes",
-        run="hot:forget",
-        op="forget",
-        hot=True,
-        arguments=(Argument("keys", "key", "Keys of entries.", "keys", many=True, metavar="KEY"),),
-        options=(
-            Option("--prefix", "prefix", "All entries whose key starts with this."),
-            Option("--tag", "tag", "All entries with this tag."),
-            Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only with --prefix or --tag."),
-        ),
-        more="If there was none, the exit status is 3. An empty prefix means every entry; off a terminal it is refused "
-        "without --yes, for it may be a variable that was never set.",
-    ),
-    Verb(
-        "ttl",
-        "Print the seconds an entry has left.",
-        "stash ttl build/42",
-        run="hot:ttl",
-        op="ttl",
-        hot=True,
-        arguments=(KEY,),
-    ),
-    Verb(
-        "exists",
-        "Exit with 0 if there is such an entry, else with 3.",
-        "stash exists build/42 && echo there",
-        run="hot:exists",
-        op="exists",
-        hot=True,
-        arguments=(KEY,),
-    ),
-    Verb(
-        "list",
-        "Print the keys of all entries, one a line.",
-        "stash list build/ -l",
-        run="hot:list_",
-        op="list",
-        hot=True,
-        alias="ls",
-        arguments=(PREFIX,),
-        options=(
-            Option("-l --long", "flag", "With size, time left and age."),
-            Option("-0 --null", "flag", "End each key with a NUL, for xargs -0."),
-            TAG,
-            Option("--limit", "number", "At most so many."),
-            Option("--cursor", "prefix", "Go on where the list with --json --limit ended.", "cursor"),
-        ),
-        more="A key may hold any character, newlines too. On a terminal and with -l, control characters are escaped; "
-        "else keys are printed as they are, and only -0 and --json tell for sure where one ends.",
-    ),
-)
+MCP_HOSTS = (
+    "claude-code", "claude-desktop", "codex", "cursor", "gemini", "lm-studio", "opencode", "vscode", "windsurf", "zed",
+)  # fmt: skip
 
 VALUE_VERBS = (
     Verb(
@@ -166,10 +44,12 @@ VALUE_VERBS = (
         "Carry out commands from stdin, one JSON object a line; print one reply a line.",
         'printf \'%s\\n\' \'{"op": "set", "key": "k", "value": "v", "ttl": 60}\' | stash batch',
         run="commands.batch:batch",
-        options=(Option("--atomic", "flag", "All or none: one transaction, at most 1,000 commands."),),
-        more="Ops: set, get, update, extend, forget, ttl, exists, list, incr, append. A string is kept as text, "
-        'any other is JSON; bytes are value_base64. Replies are {"ok": true, …} or {"ok": false, "error": {…}}, in '
-        "order. Exit 0 if all were ok, else as the first that was not.",
+        options=(
+            Option("--atomic", "flag", "All or none: one transaction, at most 1,000 commands, each on one entry."),
+        ),
+        more="Ops: set, get, update, extend, forget, ttl, exists, list, incr, append, search. A string is kept as "
+        'text, any other is JSON; bytes are value_base64. Replies are {"ok": true, …} or {"ok": false, "error": {…}}, '
+        "in order. Exit 0 if all were ok, else as the first that was not.",
     ),
     Verb(
         "watch",
@@ -191,11 +71,16 @@ VALUE_VERBS = (
         options=(
             Option("--older-than", "duration", "Entries last written longer ago.", "older_than_ms"),
             Option("--keep-newest", "count", "All but so many, by their last write.", "keep_newest"),
+            Option("--keep-highest-score", "count", "All but so many that have a score.", "keep_highest_score"),
             ONLY_PREFIX,
             TAG,
+            *(row for row in FILTERS if row.label not in ("--tag", "--segments")),
             Option("--dry-run", "flag", "Delete nothing; print the keys of live entries it would delete.", "dry_run"),
             Option("--archive", "file", "Add what the policies delete to this file first, as JSON lines."),
         ),
+        more="With --group, --kind or another filter of memories, older and newer go by when they happened. "
+        "It also carries out the rules of retention, as `stash retention run` does, unless something narrows it "
+        "(a prefix, a tag, a filter) or --archive is given.",
     ),
     Verb(
         "export",
@@ -216,38 +101,20 @@ VALUE_VERBS = (
         options=(Option("--replace", "flag", "Overwrite entries that are there; else they stay.", "replace"),),
         more="Every entry gets the time it had left when it was exported, within the tier's longest TTL.",
     ),
-)
-
-SERVE_OPTIONS = (
-    Option("--mode", "choice", "The preset the defaults come from.", choices=("local", "dev", "production")),
-    Option("--config-path", "file", "The configuration file."),
-    Option("--env-file", "file", "Read STASH_… variables from this file; set ones win."),
-    Option("--data-dir", "file", "Where the database lies."),
-    Option("--log-dir", "file", "Where stash.log lies."),
-    Option("--tcp", "text", "Listen there too.", metavar="HOST:PORT"),
-    Option("--tls-cert", "file", "PEM file; TCP off loopback needs it."),
-    Option("--tls-key", "file", "PEM file of the certificate's private key."),
-    Option("--backend", "choice", "A file, or nothing but memory.", choices=("sqlite", "memory")),
-    Option(
-        "--durability",
-        "choice",
-        "What a write survives: kill -9; power loss too; nothing.",
-        choices=("normal", "full", "memory"),
+    Verb(
+        "mcp",
+        "Be an MCP server on stdin and stdout; with install, say how a program gets to use it.",
+        "stash mcp install claude-code --write",
+        run="commands.mcp:mcp",
+        arguments=(
+            Argument("action", "choice", "Left out: serve.", metavar="install", choices=("install",)),
+            Argument("host", "choice", f"One of {', '.join(MCP_HOSTS)}.", choices=MCP_HOSTS),
+        ),
+        options=(Option("--write", "flag", "Put it into the host's own configuration; else it is only printed."),),
+        more="Its tools are set, get, update, extend, forget, list, search and context, in the namespace of the API "
+        "key. Serving needs the official SDK: pip install 'stash-memory[mcp]'. install passes on --url, --socket, "
+        "--api-key-file and STASH_HOME, and never writes an API key.",
     ),
-    Option("--require-api-key", "text", "Ask for an API key on the Unix socket too.", metavar="true|false"),
-    Option("--idle-exit", "text", "An auto-started daemon exits after so long; 0: never.", metavar="DURATION"),
-    Option("--max-connections", "text", "Connections at once.", metavar="N"),
-    Option("--max-memory", "text", "Requests and replies held at once.", metavar="SIZE"),
-    Option("--peer-rate", "text", "Requests a minute of one peer.", metavar="N"),
-    Option("--peer-burst", "text", "Requests of one peer at once.", metavar="N"),
-    Option("--log-level", "choice", "The least that is logged.", choices=("DEBUG", "INFO", "WARNING", "ERROR")),
-    Option("--log-format", "choice", "How a log line looks.", choices=("json", "console")),
-    Option("--audit-log", "file", "A line per operation and refusal goes there."),
-    Option("--audit-required", "text", "Refuse writes that cannot be audited.", metavar="true|false"),
-    Option("--audit-keep", "text", "How long rotated audit files stay; off: for good.", metavar="DURATION"),
-    Option("--default-ttl", "text", "The TTL of an entry that was given none, in tier local.", metavar="DURATION"),
-    Option("--max-ttl", "text", "The longest TTL, in tier local.", metavar="DURATION"),
-    Option("--max-payload-bytes", "text", "The largest value, in tier local.", metavar="SIZE"),
 )
 
 DAEMON_VERBS = (
@@ -279,11 +146,13 @@ DAEMON_VERBS = (
     ),
     Verb(
         "stats",
-        "Print figures since the daemon's start.",
+        "Print figures since the daemon's start, usage over time, and what memories there are.",
         "stash stats",
         run="commands.figures:stats",
         op="stats",
         options=(Option("--prometheus", "flag", "In Prometheus' text format.", "prometheus"),),
+        more="Below them, requests by hour and by day, what changed against the time before, and what memories there "
+        "are: kinds, roles, embeddings, and the conversations with the most messages.",
     ),
     Verb(
         "top",
@@ -368,8 +237,14 @@ ADMIN_VERBS = (
     ),
 )
 
-VERBS = (*HOT_VERBS, *VALUE_VERBS, *DAEMON_VERBS, *ADMIN_VERBS)
+VERBS = (*HOT_VERBS, *MEMORY_VERBS, *VIEW_VERBS, *VALUE_VERBS, *DAEMON_VERBS, *ADMIN_VERBS)
 """All verbs, in the order of the help."""
 
-GROUPS = {"key": "Make, list, rotate and revoke API keys.", "config": "Show the settings in force."}
+GROUPS = {
+    **VIEW_GROUPS,
+    "retention": "Archive, delete and extend old memories.",
+    "embed": "See what the embedder does, and have it do it again.",
+    "key": "Make, list, rotate and revoke API keys.",
+    "config": "Show the settings in force.",
+}
 """The first words of verbs that have two."""

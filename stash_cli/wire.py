@@ -9,7 +9,7 @@ import time
 
 import msgpack
 
-from stash_protocol.errors import Internal, StashError, Timeout, Unreachable, from_code
+from stash_protocol.errors import BadRequest, Internal, StashError, Timeout, Unreachable, from_code
 from stash_protocol.frames import HEADER, HEADER_SIZE, MAX_ENVELOPE, PROTOCOL_VERSION, pack
 
 TYPE_CHECKING = False
@@ -70,10 +70,16 @@ class Connection:
         return self.receive()
 
     def frame(self, op: str, fields: dict[str, Any] | None, payload_length: int) -> tuple[int, bytes]:
-        """A request's id, and the request up to its payload."""
+        """A request's id, and the request up to its payload.
+
+        Raises:
+            BadRequest: beside its payload it has more than the daemon reads.
+        """
         self._last_id += 1
         envelope = {**(fields or {}), "op": op, "id": self._last_id, "timeout_ms": max(1, round(self.timeout * 1000))}
         packed = msgpack.packb(envelope)
+        if len(packed) > MAX_ENVELOPE:
+            raise BadRequest(f"the request without its value has {len(packed):,} bytes; {MAX_ENVELOPE:,} are allowed")
         return self._last_id, HEADER.pack(len(packed), payload_length) + packed
 
     def send(self, frames: bytes, payload: bytes = b"") -> None:

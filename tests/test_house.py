@@ -110,7 +110,12 @@ def test_completions_and_the_man_page_go_into_the_wheel() -> None:
 
 @pytest.mark.parametrize("row", OPERATIONS.values(), ids=lambda row: row.name)
 def test_an_operation_has_its_place_in_the_daemon(row: Operation) -> None:
-    tables = {Pace.INLINE: set(engine.INLINE), Pace.STEPS: set(engine.STEPS), Pace.SCAN: set(engine.SCANS)}
+    tables = {
+        Pace.INLINE: set(engine.INLINE),
+        Pace.STEPS: set(engine.STEPS),
+        Pace.SCAN: set(engine.SCANS),
+        Pace.SEARCH: set(engine.SCANS),
+    }
     if row.pace is Pace.DOOR:
         assert f"{row.request.__name__}:" in Path(socket_door.__file__).read_text(), f"the socket door lacks {row.name}"
     else:

@@ -16,6 +16,14 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stash_memory.aio import AsyncStash as AsyncStash
+    from stash_memory.conversations import Conversation as Conversation
+    from stash_memory.conversations import ConversationPage as ConversationPage
+    from stash_memory.episodes import Episode as Episode
+    from stash_memory.episodes import EpisodeHits as EpisodeHits
+    from stash_memory.memories import Hit as Hit
+    from stash_memory.memories import Hits as Hits
+    from stash_memory.messages import Message as Message
+    from stash_memory.messages import MessageHits as MessageHits
     from stash_memory.results import ApiKey as ApiKey
     from stash_memory.results import Entry as Entry
     from stash_memory.results import Event as Event
@@ -46,6 +54,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "stash_memory.aio": ("AsyncStash",),
     "stash_memory.sync": ("Stash",),
+    "stash_memory.conversations": ("Conversation", "ConversationPage"),
+    "stash_memory.episodes": ("Episode", "EpisodeHits"),
+    "stash_memory.memories": ("Hit", "Hits"),
+    "stash_memory.messages": ("Message", "MessageHits"),
     "stash_memory.results": (
         "ApiKey",
         "Entry",

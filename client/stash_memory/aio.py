@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import builtins
 import os
+import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
+from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 from msgspec import UNSET
 
 from stash_memory import calls, results, target
+from stash_memory.accumulate import AsyncAccumulators
 from stash_memory.api_keys import AsyncApiKeys
 from stash_memory.calls import Call
 from stash_memory.collect import AsyncCollector, finish_each
+from stash_memory.conversations import AsyncConversations
+from stash_memory.embedding import AsyncEmbedding
+from stash_memory.episodes import AsyncEpisodes
+from stash_memory.memories import MemoryFields, memory_of
+from stash_memory.messages import AsyncMessages
+from stash_memory.pruning import AsyncPruning
 from stash_memory.results import Entry, ExportedEntry, Portable, StoredEntry
+from stash_memory.retention import AsyncRetention
+from stash_memory.searching import AsyncSearching
 from stash_memory.sync import DEFAULT_TIMEOUT
 from stash_memory.transport import AsyncTransport
 from stash_memory.transport_async import AsyncSocketTransport
@@ -28,7 +39,7 @@ from stash_protocol.replies import Rate
 Result = TypeVar("Result")
 
 
-class AsyncStash:
+class AsyncStash(AsyncAccumulators, AsyncEmbedding, AsyncPruning, AsyncSearching):
     """`Stash`, awaited: the same methods, the same arguments, results and errors.
 
     The connection is made by the first call, and belongs to the event loop that makes it. Any number of calls may be
@@ -67,6 +78,26 @@ class AsyncStash:
         """The daemon's API keys."""
         return AsyncApiKeys(self._run)
 
+    @property
+    def retention(self) -> AsyncRetention:
+        """What becomes of old memories."""
+        return AsyncRetention(self._run)
+
+    @property
+    def episodes(self) -> AsyncEpisodes:
+        """What agents went through, and what came of it."""
+        return AsyncEpisodes(self._run)
+
+    @property
+    def messages(self) -> AsyncMessages:
+        """What was said in conversations."""
+        return AsyncMessages(self._run)
+
+    @property
+    def conversations(self) -> AsyncConversations:
+        """What belongs together of what was said."""
+        return AsyncConversations(self._run)
+
     # ── entries ──
 
     async def set(
@@ -78,11 +109,17 @@ class AsyncStash:
         if_absent: bool = False,
         if_version: int | None = None,
         tags: Sequence[str] = (),
+        wait_embedding: bool = False,
         timeout: float | None = None,
+        **memory: Unpack[MemoryFields],
     ) -> Entry:
         """See `Stash.set`."""
-        call = calls.set_(key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags)
-        return await self._run(call, timeout)
+        call = calls.set_(
+            key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags, memory=memory_of(memory)
+        )
+        began = monotonic()
+        entry = await self._run(call, timeout)
+        return await self._settled(entry, began, timeout) if wait_embedding else entry
 
     async def get(
         self,
@@ -109,10 +146,15 @@ class AsyncStash:
         *,
         extend: Duration | None = None,
         if_version: int | None = None,
+        wait_embedding: bool = False,
         timeout: float | None = None,
+        **memory: Unpack[MemoryFields],
     ) -> Entry:
         """See `Stash.update`."""
-        return await self._run(calls.update(key, value, extend=extend, if_version=if_version), timeout)
+        call = calls.update(key, value, extend=extend, if_version=if_version, memory=memory_of(memory))
+        began = monotonic()
+        entry = await self._run(call, timeout)
+        return await self._settled(entry, began, timeout) if wait_embedding else entry
 
     async def extend(self, key: str, by: Duration, *, timeout: float | None = None) -> results.Remaining:
         """See `Stash.extend`."""
@@ -135,30 +177,22 @@ class AsyncStash:
         return await self._run(calls.exists(key), timeout)
 
     async def list(
-        self, prefix: str = "", *, tag: str | None = None, timeout: float | None = None
+        self,
+        prefix: str = "",
+        *,
+        tag: str | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
+        timeout: float | None = None,
     ) -> AsyncIterator[Entry]:
         """See `Stash.list`."""
         cursor: str | None = ""
-        while cursor is not None:
-            page, cursor = await self._run(calls.list_page(prefix, tag, cursor), timeout)
+        left = sys.maxsize if limit is None else limit
+        while cursor is not None and left > 0:
+            page, cursor = await self._run(calls.list_page(prefix, tag, cursor, limit=left, reverse=reverse), timeout)
             for entry in page:
                 yield entry
-
-    async def incr(self, key: str, by: int = 1, *, ttl: Duration | None = None, timeout: float | None = None) -> int:
-        """See `Stash.incr`."""
-        return await self._run(calls.incr(key, by, ttl=ttl), timeout)
-
-    async def append(
-        self,
-        key: str,
-        item: object,
-        *,
-        max_len: int | None = None,
-        ttl: Duration | None = None,
-        timeout: float | None = None,
-    ) -> int:
-        """See `Stash.append`."""
-        return await self._run(calls.append(key, item, max_len=max_len, ttl=ttl), timeout)
+            left -= len(page)
 
     # ── many at once ──
 
@@ -198,23 +232,6 @@ class AsyncStash:
             total = calls.add_imported(total, await self._run(call, timeout))
         return total
 
-    async def prune(
-        self,
-        *,
-        older_than: Duration | None = None,
-        keep_newest: int | None = None,
-        prefix: str = "",
-        tag: str | None = None,
-        dry_run: bool = False,
-        report: bool = False,
-        timeout: float | None = None,
-    ) -> results.Pruned:
-        """See `Stash.prune`."""
-        call = calls.prune(
-            older_than=older_than, keep_newest=keep_newest, prefix=prefix, tag=tag, dry_run=dry_run, report=report
-        )
-        return await self._run(call, timeout)
-
     async def watch(self, prefix: str = "", *, timeout: float | None = None) -> AsyncWatch:
         """See `Stash.watch`."""
         return AsyncWatch(await self._transport.watch(prefix, self._seconds(timeout)))
@@ -229,13 +246,17 @@ class AsyncStash:
         """See `Stash.ready`."""
         return await self._run(calls.ready(), timeout)
 
+    async def checkpoint(self, *, timeout: float | None = None) -> None:
+        """See `Stash.checkpoint`."""
+        return await self._run(calls.checkpoint(), timeout)
+
     async def status(self, *, timeout: float | None = None) -> replies.Status:
         """See `Stash.status`."""
         return await self._run(calls.status(), timeout)
 
-    async def stats(self, *, timeout: float | None = None) -> replies.Stats:
+    async def stats(self, *, analytics: bool = False, timeout: float | None = None) -> replies.Stats:
         """See `Stash.stats`."""
-        return await self._run(calls.stats(), timeout)
+        return await self._run(calls.stats(analytics=analytics), timeout)
 
     async def prometheus(self, *, timeout: float | None = None) -> str:
         """See `Stash.prometheus`."""

@@ -9,11 +9,13 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from stash_memory import results, wire
+from stash_memory.memories import Hits
 from stash_memory.results import Entry, ExportedEntry, Portable, StoredEntry
 from stash_memory.values import Duration, milliseconds, moment, pack_json, pack_value, read_value
 from stash_protocol import operations, replies
 from stash_protocol.errors import BadRequest, Internal
-from stash_protocol.operations import MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT, Request
+from stash_protocol.memories import Kind, Memory
+from stash_protocol.operations import MAX_BATCH, MAX_FORGET_KEYS, MAX_IMPORT, MAX_PAGE, Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Scope, ValueType
 
@@ -49,13 +51,20 @@ def set_(  # what `Stash.set` takes
     if_absent: bool,
     if_version: int | None,
     tags: Sequence[str],
+    memory: Memory | None = None,
 ) -> Call[Entry]:
     """The call behind `Stash.set`."""
     if value is UNSET:
         raise BadRequest("set needs a value")
     kind, payload = pack_value(value)
     request = operations.Set(
-        key=key, type=kind, ttl_ms=milliseconds(ttl), if_absent=if_absent, if_version=if_version, tags=_names(tags)
+        key=key,
+        type=kind,
+        ttl_ms=milliseconds(ttl),
+        if_absent=if_absent,
+        if_version=if_version,
+        tags=_names(tags),
+        memory=memory,
     )
     return Call(request, _entry, payload)
 
@@ -71,11 +80,21 @@ def entry(key: str, *, touch: bool, wait: Duration | None) -> Call[StoredEntry]:
     return Call(operations.Get(key=key, touch=touch, wait_ms=milliseconds(wait)), StoredEntry)
 
 
-def update(key: str, value: object, *, extend: Duration | None, if_version: int | None) -> Call[Entry]:
+def update(
+    key: str,
+    value: object,
+    *,
+    extend: Duration | None,
+    if_version: int | None,
+    memory: Memory | None = None,
+    kind: Kind | None = None,
+) -> Call[Entry]:
     """The call behind `Stash.update`."""
-    kind: ValueType | None
-    kind, payload = (None, b"") if value is UNSET else pack_value(value)
-    request = operations.Update(key=key, type=kind, extend_ms=milliseconds(extend), if_version=if_version)
+    value_type: ValueType | None
+    value_type, payload = (None, b"") if value is UNSET else pack_value(value)
+    request = operations.Update(
+        key=key, type=value_type, extend_ms=milliseconds(extend), if_version=if_version, memory=memory, kind=kind
+    )
     return Call(request, _entry, payload)
 
 
@@ -84,12 +103,12 @@ def extend(key: str, by: Duration) -> Call[results.Remaining]:
     return Call(operations.Extend(key=key, by_ms=milliseconds(by) or 0), _remaining)
 
 
-def forget(keys: Sequence[str]) -> Call[int]:
+def forget(keys: Sequence[str], kind: Kind | None = None) -> Call[int]:
     """The call behind `Stash.forget`, for at most `MAX_FORGET_KEYS` keys."""
-    return Call(operations.Forget(keys=list(keys)), _forgotten)
+    return Call(operations.Forget(keys=list(keys), kind=kind), _forgotten)
 
 
-def forget_all(keys: Sequence[str | Iterable[str]]) -> Iterator[Call[int]]:
+def forget_all(keys: Sequence[str | Iterable[str]], kind: Kind | None = None) -> Iterator[Call[int]]:
     """The calls behind `Stash.forget`."""
     names: list[str] = []
     for key in keys:
@@ -98,7 +117,7 @@ def forget_all(keys: Sequence[str | Iterable[str]]) -> Iterator[Call[int]]:
         else:
             names.extend(key)
     for start in range(0, len(names), MAX_FORGET_KEYS):
-        yield forget(names[start : start + MAX_FORGET_KEYS])
+        yield forget(names[start : start + MAX_FORGET_KEYS], kind)
 
 
 def clear(prefix: str | None, tag: str | None) -> Call[int]:
@@ -116,9 +135,13 @@ def exists(key: str) -> Call[bool]:
     return Call(operations.Exists(key=key), _existence)
 
 
-def list_page(prefix: str, tag: str | None, cursor: str) -> Call[tuple[list[Entry], str | None]]:
+def list_page(
+    prefix: str, tag: str | None, cursor: str, *, limit: int = MAX_PAGE, reverse: bool = False
+) -> Call[tuple[list[Entry], str | None]]:
     """One page of `Stash.list`, and where the next begins."""
-    return Call(operations.List(prefix=prefix, tag=tag, cursor=cursor), _entries)
+    return Call(
+        operations.List(prefix=prefix, tag=tag, reverse=reverse, limit=min(limit, MAX_PAGE), cursor=cursor), _entries
+    )
 
 
 def incr(key: str, by: int, *, ttl: Duration | None) -> Call[int]:
@@ -126,9 +149,25 @@ def incr(key: str, by: int, *, ttl: Duration | None) -> Call[int]:
     return Call(operations.Incr(key=key, by=by, ttl_ms=milliseconds(ttl)), _number)
 
 
-def append(key: str, item: object, *, max_len: int | None, ttl: Duration | None) -> Call[int]:
+def append(key: str, item: object, *, many: bool, max_len: int | None, ttl: Duration | None) -> Call[int]:
     """The call behind `Stash.append`."""
-    return Call(operations.Append(key=key, max_len=max_len, ttl_ms=milliseconds(ttl)), _length, pack_json(item))
+    request = operations.Append(key=key, many=many, max_len=max_len, ttl_ms=milliseconds(ttl))
+    return Call(request, _length, pack_json(item))
+
+
+def pop(key: str, default: Any, *, first: bool) -> Call[Any]:
+    """The call behind `Stash.pop`."""
+    return Call(operations.Pop(key=key, first=first), _json, absent=default)
+
+
+def tail(key: str, count: int, *, touch: bool) -> Call[list[Any]]:
+    """The call behind `Stash.tail`."""
+    return Call(operations.Tail(key=key, count=count, touch=touch), _json, absent=[])
+
+
+def search(request: operations.Search) -> Call[Hits]:
+    """The call behind `Stash.search`."""
+    return Call(request, Hits)
 
 
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -166,13 +205,13 @@ def export_page(prefix: str, cursor: str) -> Call[tuple[list[ExportedEntry], str
 
 def import_pages(entries: Iterable[ExportedEntry | Portable], *, replace: bool) -> Iterator[Call[results.Imported]]:
     """The calls behind `Stash.import_`."""
-    rows: list[tuple[str, ValueType, int, bytes, list[str]]] = []
+    rows: list[tuple[str, ValueType, int, bytes, list[str], Memory | None]] = []
     size = 0
     for item in entries:
         if rows and (len(rows) == MAX_IMPORT or size + len(item.raw) > IMPORT_PAGE):
             yield Call(operations.Import(replace=replace), _imported, _write(rows))
             rows, size = [], 0
-        rows.append((item.key, item.type, milliseconds(item.ttl) or 0, item.raw, list(item.tags)))
+        rows.append((item.key, item.type, milliseconds(item.ttl) or 0, item.raw, list(item.tags), item.memory))
         size += len(item.raw)
     if rows:
         yield Call(operations.Import(replace=replace), _imported, _write(rows))
@@ -183,24 +222,8 @@ def add_imported(total: results.Imported, page: results.Imported) -> results.Imp
     return results.Imported(total.imported + page.imported, total.skipped + page.skipped, total.clamped + page.clamped)
 
 
-def prune(  # what `Stash.prune` takes
-    *,
-    older_than: Duration | None,
-    keep_newest: int | None,
-    prefix: str,
-    tag: str | None,
-    dry_run: bool,
-    report: bool,
-) -> Call[results.Pruned]:
+def prune(request: operations.Prune) -> Call[results.Pruned]:
     """The call behind `Stash.prune`."""
-    request = operations.Prune(
-        older_than_ms=milliseconds(older_than),
-        keep_newest=keep_newest,
-        prefix=prefix,
-        tag=tag,
-        dry_run=dry_run,
-        report=report,
-    )
     return Call(request, _pruned)
 
 
@@ -217,14 +240,19 @@ def ready() -> Call[None]:
     return Call(operations.Ready(), _nothing)
 
 
+def checkpoint() -> Call[None]:
+    """The call behind `Stash.checkpoint`."""
+    return Call(operations.Checkpoint(), _nothing)
+
+
 def status() -> Call[replies.Status]:
     """The call behind `Stash.status`."""
     return Call(operations.GetStatus(), _body)
 
 
-def stats() -> Call[replies.Stats]:
+def stats(*, analytics: bool) -> Call[replies.Stats]:
     """The call behind `Stash.stats`."""
-    return Call(operations.GetStats(), _body)
+    return Call(operations.GetStats(analytics=analytics), _body)
 
 
 def prometheus() -> Call[str]:
@@ -266,7 +294,7 @@ def key_revoke(name: str) -> Call[None]:
 
 _write = msgspec.msgpack.Encoder().encode
 _read_entries = msgspec.msgpack.Decoder(list[replies.Entry]).decode
-_read_rows = msgspec.msgpack.Decoder(list[tuple[replies.Entry, bytes, list[str]]]).decode
+_read_rows = msgspec.msgpack.Decoder(list[tuple[replies.Entry, bytes, list[str], Memory | None]]).decode
 _read_keys = msgspec.msgpack.Decoder(list[str]).decode
 
 
@@ -295,6 +323,10 @@ def _entry(body: replies.Entry, _payload: Payload) -> Entry:
 
 def _value(body: replies.Entry, payload: Payload) -> Any:
     return read_value(body.type, payload)
+
+
+def _json(_body: object, payload: Payload) -> Any:
+    return read_value("json", payload)
 
 
 def _remaining(body: replies.Remaining, _payload: Payload) -> results.Remaining:

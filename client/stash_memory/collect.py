@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from msgspec import UNSET
 
 from stash_memory import calls
 from stash_memory.calls import Call
+from stash_memory.memories import MemoryFields, memory_of
 from stash_memory.values import Duration
 from stash_memory.wire import Outcome
 from stash_protocol.errors import NotFound, StashError
@@ -40,19 +41,34 @@ class Collected:
         if_absent: bool = False,
         if_version: int | None = None,
         tags: Sequence[str] = (),
+        **memory: Unpack[MemoryFields],
     ) -> Self:
         """Store a value; see `Stash.set`."""
-        return self._add(calls.set_(key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags))
+        return self._add(
+            calls.set_(
+                key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags, memory=memory_of(memory)
+            )
+        )
 
     def get(self, key: str, default: Any = None, *, touch: bool = False) -> Self:
         """Read a value; see `Stash.get`. In a batch, a key that is not there fails the batch."""
         return self._add(calls.get(key, default, touch=touch, wait=None))
 
+    def entry(self, key: str, *, touch: bool = False) -> Self:
+        """Read an entry with its value; see `Stash.entry`."""
+        return self._add(calls.entry(key, touch=touch, wait=None))
+
     def update(
-        self, key: str, value: object = UNSET, *, extend: Duration | None = None, if_version: int | None = None
+        self,
+        key: str,
+        value: object = UNSET,
+        *,
+        extend: Duration | None = None,
+        if_version: int | None = None,
+        **memory: Unpack[MemoryFields],
     ) -> Self:
         """Replace a value, extend its time, or both; see `Stash.update`."""
-        return self._add(calls.update(key, value, extend=extend, if_version=if_version))
+        return self._add(calls.update(key, value, extend=extend, if_version=if_version, memory=memory_of(memory)))
 
     def extend(self, key: str, by: Duration) -> Self:
         """Add to an entry's time; see `Stash.extend`."""
@@ -74,9 +90,25 @@ class Collected:
         """Add to a counter; see `Stash.incr`."""
         return self._add(calls.incr(key, by, ttl=ttl))
 
-    def append(self, key: str, item: object, *, max_len: int | None = None, ttl: Duration | None = None) -> Self:
+    def append(
+        self,
+        key: str,
+        item: object,
+        *,
+        many: bool = False,
+        max_len: int | None = None,
+        ttl: Duration | None = None,
+    ) -> Self:
         """Add an item to a list; see `Stash.append`."""
-        return self._add(calls.append(key, item, max_len=max_len, ttl=ttl))
+        return self._add(calls.append(key, item, many=many, max_len=max_len, ttl=ttl))
+
+    def pop(self, key: str, default: Any = None, *, first: bool = False) -> Self:
+        """Take an item off a list; see `Stash.pop`. In a batch, a list without one fails the batch."""
+        return self._add(calls.pop(key, default, first=first))
+
+    def tail(self, key: str, count: int, *, touch: bool = False) -> Self:
+        """Read a list's last items; see `Stash.tail`. In a batch, a list that is not there fails the batch."""
+        return self._add(calls.tail(key, count, touch=touch))
 
     def __len__(self) -> int:
         return len(self._calls)

@@ -12,25 +12,31 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter_ns, sleep
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from stash_daemon.assembly import open_embedded
-from stash_daemon.engine import SCANS, STEPS, Engine, Reply
+from stash_daemon.engine import INLINE, SCANS, Engine, Reply, Step
+from stash_daemon.engine.embedding import must_wait
 from stash_daemon.keys import Peer
+from stash_daemon.search.embedders import open_embedder
 from stash_daemon.settings import load
-from stash_daemon.store import LOG_PAGES
+from stash_daemon.store import LOG_PAGES, Large
 from stash_memory import wire
 from stash_memory.transport import MAX_EVENTS, MOMENT, overrun
 from stash_memory.wire import Outcome
 from stash_protocol import operations
 from stash_protocol.errors import STORAGE_ERRORS, BadRequest, NotFound, StashError, Timeout
-from stash_protocol.operations import OPERATIONS, Get, Request
+from stash_protocol.operations import OPERATIONS, Embedded, Get, Request, Search
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 from stash_protocol.requests import read_request
 
+if TYPE_CHECKING:
+    from stash_memory.embedded_queue import EmbeddingThread
+
 SWEEP_EVERY = 16  # writes; a sweep deletes up to 32 rows, so it keeps up with whatever is written
 CLOSING_SLICES = 256  # of sweeping and giving space back on close: some 50 ms at most
+SETTLE_EVERY = 0.02  # seconds between two looks for a vector
 LONGEST_NAP = 300.0  # seconds a watch waits for an expiry: the time asleep does not count as waiting, but as life
 
 _DAEMONS_OWN = frozenset(
@@ -56,6 +62,7 @@ class EmbeddedTransport:
     def __init__(self, path: str) -> None:
         settings = load({}, os.environ)
         settings.log_dir = settings.config_path = ""  # the program's log and the daemon's API keys are not ours
+        embedder = open_embedder(settings)
         self._engine: Engine = open_embedded(settings, os.path.abspath(path) if path else "")
         self._caller = self._engine.keys.local_caller()
         self._peer = Peer(name=f"uid:{os.getuid()}", uid=os.getuid(), pid=os.getpid())
@@ -66,6 +73,12 @@ class EmbeddedTransport:
         self._log_bound = LOG_PAGES  # pages after which the log is moved
         self._closed = False
         self._forked = False
+        self._embedding: EmbeddingThread | None = None
+        if embedder is not None:
+            from stash_memory.embedded_queue import EmbeddingThread
+
+            with self._lock:
+                self._embedding = EmbeddingThread(self._engine, embedder, self._lock, self._in_turn)
         _transports.add(self)
 
     # ── calls ──
@@ -75,6 +88,10 @@ class EmbeddedTransport:
         wire.set_deadline(request, timeout)
         if type(request) is Get and request.wait_ms:
             return self._wait(request, min(timeout, request.wait_ms / 1000))
+        if type(request) is Embedded and request.wait_ms:
+            self._settle(request, min(timeout, request.wait_ms / 1000))
+        if type(request) is Search and self._embedding is not None:
+            self._embedding.prepare(request)
         return self._once(request, payload, timeout)
 
     def exchange_many(self, calls: Sequence[tuple[Request, Payload]], timeout: float) -> list[Outcome | StashError]:
@@ -129,9 +146,13 @@ class EmbeddedTransport:
                 return
             self._closed = True
             try:
+                if self._embedding is not None:
+                    self._embedding.stop()
                 self._tidy_up()
             finally:
                 self._engine.close()
+        if self._embedding is not None:
+            self._embedding.join()
 
     def forked(self) -> None:
         """In a forked child: refuse every call, and never let SQLite close what the parent has open.
@@ -151,13 +172,15 @@ class EmbeddedTransport:
         try:
             checked = self._admit(request, payload)
             reply = self._carry_out(checked, payload, timeout)
+            value = reply.payload
+            outcome = reply.body, bytes(value) if isinstance(value, Large) else value
         except StashError as error:
             failure = error
             raise
         finally:
             self._note(request, reply, failure, len(payload), started)
             self._lock.release()
-        return reply
+        return outcome
 
     def _enter(self, timeout: float) -> None:
         if self._forked:
@@ -178,20 +201,22 @@ class EmbeddedTransport:
 
     def _carry_out(self, request: Request, payload: Payload, timeout: float) -> Reply:
         engine, kind = self._engine, type(request)
+        if kind in INLINE:
+            if not engine.needs_turn(request):
+                return engine.execute(request, payload, self._caller)
+            return self._in_turn(lambda: engine.execute(request, payload, self._caller))
         if kind in SCANS:
             return engine.scan(request, self._caller)
-        if kind in STEPS:
-            return self._carry_out_steps(engine.steps(request, payload, self._caller), monotonic() + timeout)
-        if not engine.needs_turn(request):
-            return engine.execute(request, payload, self._caller)
-        return self._in_turn(lambda: engine.execute(request, payload, self._caller))
+        return self._carry_out_steps(engine.steps(request, payload, self._caller), monotonic() + timeout)
 
-    def _carry_out_steps(self, steps: Iterator[Reply | None], deadline: float) -> Reply:
+    def _carry_out_steps(self, steps: Iterator[Step], deadline: float) -> Reply:
         """A slice a turn, and whoever else calls is served between two slices."""
         while True:
             reply = self._in_turn(steps.__next__)
-            if reply is not None:
+            if isinstance(reply, Reply):
                 return reply
+            if reply is not None:
+                reply.work()
             if monotonic() > deadline:
                 raise Timeout("not done in time; what was done stays done")
             self._lock.release()
@@ -218,6 +243,8 @@ class EmbeddedTransport:
         engine.commit()
         if engine.store.log_pages > self._log_bound:
             self._checkpoint()
+        if self._embedding is not None:
+            self._embedding.nudge()
         return result
 
     def _checkpoint(self) -> None:
@@ -237,7 +264,7 @@ class EmbeddedTransport:
             request,
             self._caller,
             self._peer,
-            request_id=f"{self._pid:x}-{self._served:x}",
+            request_id=(self._pid, self._served),
             reply=reply.body if reply else None,
             error=error,
             payload_bytes=payload_bytes or (len(reply.payload) if reply else 0),
@@ -256,6 +283,28 @@ class EmbeddedTransport:
                 except NotFound:
                     if left <= 0 or changes.next_event(left) is None:
                         raise wire.WaitedInVain(f"the key did not appear within {seconds:g} s") from None
+
+    @property
+    def embeds(self) -> bool:
+        """Whether there is an embedder."""
+        return self._embedding is not None
+
+    def settled(self, request: Embedded, timeout: float) -> bool:
+        """Whether there is nothing to wait for (any more)."""
+        self._enter(timeout)
+        try:
+            return not must_wait(self._engine, request, self._engine.execute(request, b"", self._caller))
+        except NotFound:
+            return True
+        finally:
+            self._lock.release()
+
+    def _settle(self, request: Embedded, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while not self.settled(request, max(MOMENT, deadline - monotonic())):
+            if monotonic() > deadline:
+                raise unsettled()
+            sleep(SETTLE_EVERY)
 
     def sweep(self, timeout: float | None) -> float:
         """Delete what is expired, unless others keep the database busy; seconds until there is more of it."""
@@ -278,6 +327,11 @@ class EmbeddedTransport:
             more = self._in_turn(self._engine.store.tidy) or more
             if not more:
                 break
+
+
+def unsettled() -> Timeout:
+    """What to say of a vector that does not come."""
+    return Timeout("the vector was not there in time; it is still to come")
 
 
 class EmbeddedSubscription:

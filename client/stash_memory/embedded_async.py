@@ -12,11 +12,11 @@ from typing import TypeVar
 
 from stash_daemon.engine import STEPS
 from stash_memory import wire
-from stash_memory.embedded import EmbeddedTransport
+from stash_memory.embedded import SETTLE_EVERY, EmbeddedTransport, unsettled
 from stash_memory.transport import MAX_EVENTS, MOMENT, overrun
 from stash_memory.wire import GRACE, Outcome, WaitedInVain
 from stash_protocol.errors import BadRequest, NotFound, StashError
-from stash_protocol.operations import Get, Request
+from stash_protocol.operations import Embedded, Get, Request, Search
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
@@ -43,7 +43,11 @@ class AsyncEmbeddedTransport:
         wire.set_deadline(request, timeout)
         if type(request) is Get and request.wait_ms:
             return await self._wait(request, min(timeout, request.wait_ms / 1000))
-        thread = self._steps_thread if type(request) in STEPS else self._thread
+        if type(request) is Embedded and request.wait_ms:
+            await self._settle(request, min(timeout, request.wait_ms / 1000))
+            request.wait_ms = None
+        waits = self._inner.embeds and type(request) is Search  # for the embedder
+        thread = self._steps_thread if waits or type(request) in STEPS else self._thread
         return await self._in_time(thread, timeout, lambda left: self._inner.exchange(request, payload, left))
 
     async def exchange_many(
@@ -116,6 +120,13 @@ class AsyncEmbeddedTransport:
                     raise WaitedInVain(f"the key did not appear within {seconds:g} s")
         finally:
             changes.close()
+
+    async def _settle(self, request: Embedded, seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while not await self._in_time(self._thread, seconds, lambda left: self._inner.settled(request, left)):
+            if monotonic() > deadline:
+                raise unsettled()
+            await asyncio.sleep(SETTLE_EVERY)
 
 
 class AsyncEmbeddedSubscription:

@@ -15,6 +15,7 @@ from stash_memory import wire
 from stash_memory.target import Target
 from stash_memory.wire import GRACE, Garbled, Lost, Outcome
 from stash_protocol import operations
+from stash_protocol.eager import Eager
 from stash_protocol.errors import StashError
 from stash_protocol.frames import HEADER, HEADER_SIZE, JOIN_LIMIT, MAX_ENVELOPE
 from stash_protocol.operations import Request
@@ -28,6 +29,7 @@ CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
 WINDOW = 64  # requests
 WINDOW_BYTES = 256 * 1024
 WINDOW_BYTES_BEHIND_VALUES = 4 * 1024
+MOMENT = 200_000  # nanoseconds a reply is looked for before sleeping: time for a memory by a daemon that has to wake
 
 _TIMEVAL = struct.Struct("@ll")
 
@@ -47,6 +49,7 @@ class Link:
         self.rate: Rate | None = None
         self._number = 0  # of the last request
         self._greeting = wire.hello(target.api_key)  # empty once it was said
+        self._eager = Eager()
         self._armed: float | None = -1.0  # seconds; see `_arm`
         self._data = b""  # received, and not yet looked at from `_position` on
         self._position = 0
@@ -293,11 +296,23 @@ class Link:
 
     def _fill(self) -> None:
         """Receive more, behind what is left."""
-        more = self._socket.recv(CHUNK)
+        more = self._next_bytes()
         if not more:
             raise OSError("the connection was closed")
         self._data = self._data[self._position :] + more
         self._position = 0
+
+    def _next_bytes(self) -> bytes:
+        """What arrives next."""
+        if not self._tls and self._eager.looks():
+            end = time.perf_counter_ns() + MOMENT
+            while time.perf_counter_ns() < end:
+                with contextlib.suppress(BlockingIOError):
+                    found = self._socket.recv(CHUNK, _socket.MSG_DONTWAIT)
+                    self._eager.found()
+                    return found
+            self._eager.in_vain()
+        return self._socket.recv(CHUNK)
 
     @contextlib.contextmanager
     def _conversation(self, request: Request) -> Iterator[None]:

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from stash_memory.values import moment, read_value
 from stash_protocol import replies
+from stash_protocol.memories import Memory
 from stash_protocol.reader import Payload
-from stash_protocol.replies import Scope, ValueType
+from stash_protocol.replies import EmbeddingStatus, Scope, ValueType
 
 
 class Entry:
@@ -61,6 +62,11 @@ class Entry:
         return moment(self._wire.updated_at)
 
     @property
+    def embedding_status(self) -> EmbeddingStatus | None:
+        """Of a memory that was just written: how far an embedder is with it."""
+        return self._wire.embedding_status
+
+    @property
     def clamped(self) -> bool:
         """Whether the tier's maximum cut the time that was asked for."""
         return self._wire.clamped
@@ -99,13 +105,14 @@ class StoredEntry(Entry):
 
 
 class ExportedEntry(StoredEntry):
-    """An entry with its value and its tags, as `Stash.export` yields it and `Stash.import_` takes it."""
+    """An entry with its value, tags and memory, as `Stash.export` yields it and `Stash.import_` takes it."""
 
-    __slots__ = ("tags",)
+    __slots__ = ("memory", "tags")
 
-    def __init__(self, wire: replies.Entry, raw: Payload, tags: list[str]) -> None:
+    def __init__(self, wire: replies.Entry, raw: Payload, tags: list[str], memory: Memory | None) -> None:
         super().__init__(wire, raw)
         self.tags = tags
+        self.memory = memory
 
 
 class Portable(NamedTuple):
@@ -121,6 +128,7 @@ class Portable(NamedTuple):
     raw: bytes
     ttl: float
     tags: Sequence[str] = ()
+    memory: Memory | None = None
 
 
 class Remaining(NamedTuple):

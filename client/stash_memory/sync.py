@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import builtins
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar, Unpack
 
 from msgspec import UNSET
 
 from stash_memory import calls, results, target
+from stash_memory.accumulate import Accumulators
 from stash_memory.api_keys import ApiKeys
 from stash_memory.calls import Call
 from stash_memory.collect import Collector, finish_each
+from stash_memory.conversations import Conversations
+from stash_memory.embedding import Embedding
+from stash_memory.episodes import Episodes
+from stash_memory.memories import MemoryFields, memory_of
+from stash_memory.messages import Messages
+from stash_memory.pruning import Pruning
 from stash_memory.results import Entry, ExportedEntry, Portable, StoredEntry
+from stash_memory.retention import Retention
+from stash_memory.searching import Searching
 from stash_memory.transport import Transport
 from stash_memory.transport_socket import SocketTransport
 from stash_memory.values import Duration, seconds
@@ -29,7 +40,7 @@ Result = TypeVar("Result")
 DEFAULT_TIMEOUT = 30.0  # seconds
 
 
-class Stash:
+class Stash(Accumulators, Embedding, Pruning, Searching):
     """Working memory: entries that live until their TTL is over.
 
     Without arguments it talks to the user's own daemon, and starts it if none runs. Threads may share it.
@@ -78,6 +89,26 @@ class Stash:
         """The daemon's API keys."""
         return ApiKeys(self._run)
 
+    @property
+    def retention(self) -> Retention:
+        """What becomes of old memories."""
+        return Retention(self._run)
+
+    @property
+    def episodes(self) -> Episodes:
+        """What agents went through, and what came of it."""
+        return Episodes(self._run)
+
+    @property
+    def messages(self) -> Messages:
+        """What was said in conversations."""
+        return Messages(self._run)
+
+    @property
+    def conversations(self) -> Conversations:
+        """What belongs together of what was said."""
+        return Conversations(self._run)
+
     # ── entries ──
 
     def set(
@@ -89,7 +120,9 @@ class Stash:
         if_absent: bool = False,
         if_version: int | None = None,
         tags: Sequence[str] = (),
+        wait_embedding: bool = False,
         timeout: float | None = None,
+        **memory: Unpack[MemoryFields],
     ) -> Entry:
         """Store a value, replacing what is there: value, type, time and tags.
 
@@ -100,16 +133,23 @@ class Stash:
             if_absent: only if no live entry has the key.
             if_version: only if the entry has this version.
             tags: names to find it by.
-            timeout: seconds the call may take.
+            wait_embedding: return once its vector is there or was given up; see ``embedding_status`` of the result.
+            timeout: seconds the call may take, that included.
+            memory: what it can be searched by; see `MemoryFields`.
 
         Raises:
             BadRequest: key, value or TTL cannot be, or the TTL is beyond the tier's maximum.
             Conflict: ``if_absent`` or ``if_version`` does not hold; nothing was changed.
             TooLarge, OverQuota, RateLimited: beyond the tier's limits.
+            Timeout: with ``wait_embedding``: it is stored, and its vector was not there in time.
             StashError: as every call.
         """
-        call = calls.set_(key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags)
-        return self._run(call, timeout)
+        call = calls.set_(
+            key, value, ttl=ttl, if_absent=if_absent, if_version=if_version, tags=tags, memory=memory_of(memory)
+        )
+        began = monotonic()
+        entry = self._run(call, timeout)
+        return self._settled(entry, began, timeout) if wait_embedding else entry
 
     def get(
         self,
@@ -154,17 +194,22 @@ class Stash:
         *,
         extend: Duration | None = None,
         if_version: int | None = None,
+        wait_embedding: bool = False,
         timeout: float | None = None,
+        **memory: Unpack[MemoryFields],
     ) -> Entry:
-        """Replace the value, add to the time, or both in one step. Without ``extend`` the time stays.
+        """Replace the value, add to the time, change what it is remembered by, or all in one step; the rest stays.
 
         Raises:
-            BadRequest: neither was given.
+            BadRequest: nothing was given.
             NotFound: no live entry has the key.
             Conflict: the entry has another version; nothing was changed.
             StashError: as every call.
         """
-        return self._run(calls.update(key, value, extend=extend, if_version=if_version), timeout)
+        call = calls.update(key, value, extend=extend, if_version=if_version, memory=memory_of(memory))
+        began = monotonic()
+        entry = self._run(call, timeout)
+        return self._settled(entry, began, timeout) if wait_embedding else entry
 
     def extend(self, key: str, by: Duration, *, timeout: float | None = None) -> results.Remaining:
         """Add to the remaining time; the tier's maximum clamps it, and the result says so.
@@ -201,45 +246,22 @@ class Stash:
         """Whether a live entry has the key."""
         return self._run(calls.exists(key), timeout)
 
-    def list(self, prefix: str = "", *, tag: str | None = None, timeout: float | None = None) -> Iterator[Entry]:
-        """Live entries in the order of their keys, without their values; asks for pages as it goes."""
-        cursor: str | None = ""
-        while cursor is not None:
-            page, cursor = self._run(calls.list_page(prefix, tag, cursor), timeout)
-            yield from page
-
-    def incr(self, key: str, by: int = 1, *, ttl: Duration | None = None, timeout: float | None = None) -> int:
-        """Add to a counter, atomically; the new number. An absent one starts at 0, with ``ttl``.
-
-        Raises:
-            BadRequest: the entry is no counter, or the number would leave 64 bits.
-            StashError: as every call.
-        """
-        return self._run(calls.incr(key, by, ttl=ttl), timeout)
-
-    def append(
+    def list(
         self,
-        key: str,
-        item: object,
+        prefix: str = "",
         *,
-        max_len: int | None = None,
-        ttl: Duration | None = None,
+        tag: str | None = None,
+        limit: int | None = None,
+        reverse: bool = False,
         timeout: float | None = None,
-    ) -> int:
-        """Add an item to a list, atomically; the new length. An absent one starts empty, with ``ttl``.
-
-        Args:
-            key: of an entry that holds a JSON array.
-            item: anything JSON can say.
-            max_len: beyond it, the oldest items go.
-            ttl: of a list that is new.
-            timeout: seconds the call may take.
-
-        Raises:
-            BadRequest: the entry is no list, or the item no JSON.
-            StashError: as every call.
-        """
-        return self._run(calls.append(key, item, max_len=max_len, ttl=ttl), timeout)
+    ) -> Iterator[Entry]:
+        """Live entries in the order of their keys, or the ``reverse``, without values; asks for pages as it goes."""
+        cursor: str | None = ""
+        left = sys.maxsize if limit is None else limit
+        while cursor is not None and left > 0:
+            page, cursor = self._run(calls.list_page(prefix, tag, cursor, limit=left, reverse=reverse), timeout)
+            yield from page
+            left -= len(page)
 
     # ── many at once ──
 
@@ -282,33 +304,6 @@ class Stash:
             total = calls.add_imported(total, self._run(call, timeout))
         return total
 
-    def prune(
-        self,
-        *,
-        older_than: Duration | None = None,
-        keep_newest: int | None = None,
-        prefix: str = "",
-        tag: str | None = None,
-        dry_run: bool = False,
-        report: bool = False,
-        timeout: float | None = None,
-    ) -> results.Pruned:
-        """Delete what is expired, then what the policies choose.
-
-        Args:
-            older_than: entries last written before that.
-            keep_newest: all but so many, by their last write.
-            prefix: only entries under it.
-            tag: only entries with it.
-            dry_run: delete nothing, only say what would be.
-            report: say which keys.
-            timeout: seconds the call may take.
-        """
-        call = calls.prune(
-            older_than=older_than, keep_newest=keep_newest, prefix=prefix, tag=tag, dry_run=dry_run, report=report
-        )
-        return self._run(call, timeout)
-
     def watch(self, prefix: str = "", *, timeout: float | None = None) -> Watch:
         """Changes and expiries under a prefix from now on, until the watch is closed; ``timeout`` is for its start."""
         return Watch(self._transport.watch(prefix, self._seconds(timeout)))
@@ -323,13 +318,20 @@ class Stash:
         """Readiness: returns if a read and a write would succeed now, else raises what they would meet."""
         return self._run(calls.ready(), timeout)
 
+    def checkpoint(self, *, timeout: float | None = None) -> None:
+        """Returns once the disk has all that was written before: it survives the loss of power then, too.
+
+        An acknowledged write survives the end of the daemon anyway; with ``durability = "full"``, this as well.
+        """
+        return self._run(calls.checkpoint(), timeout)
+
     def status(self, *, timeout: float | None = None) -> replies.Status:
         """The health of the daemon."""
         return self._run(calls.status(), timeout)
 
-    def stats(self, *, timeout: float | None = None) -> replies.Stats:
-        """Counts, latencies and sizes since the daemon's start."""
-        return self._run(calls.stats(), timeout)
+    def stats(self, *, analytics: bool = False, timeout: float | None = None) -> replies.Stats:
+        """Counts, latencies and sizes since the daemon's start; with ``analytics``, usage and memories too."""
+        return self._run(calls.stats(analytics=analytics), timeout)
 
     def prometheus(self, *, timeout: float | None = None) -> str:
         """The same as Prometheus text; needs scope ``admin``."""

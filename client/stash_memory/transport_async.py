@@ -103,18 +103,27 @@ class AsyncSocketTransport:
         if self._connection is not None and self._connection.usable:
             return self._connection
         task, loop = self._connecting, asyncio.get_running_loop()
-        if task is None or task.done() or task.get_loop() is not loop:
+        if task is None or task.get_loop() is not loop:
             task = self._connecting = loop.create_task(self._connect(loop))
-            task.add_done_callback(_retrieve)
+            task.add_done_callback(self._arrived)
         try:
-            connection = await asyncio.wait_for(asyncio.shield(task), timeout)
+            return await asyncio.wait_for(asyncio.shield(task), timeout)
         except TimeoutError:
             raise wire.overdue(timeout) from None
         except Lost as lost:
             raise lost.error from None
-        if self._connecting is task:
-            self._connecting, self._connection = None, connection
-        return connection
+
+    def _arrived(self, task: asyncio.Task[Connection]) -> None:
+        """Keep the connection for the next call, though everybody who waited for it may have gone."""
+        current = self._connecting is task
+        if current:
+            self._connecting = None
+        if task.cancelled() or task.exception() is not None:  # whoever waited has it; nobody may be left who did
+            return
+        if current and not self._closed:
+            self._connection = task.result()
+        else:
+            task.result().close()
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
         target = self._target
@@ -158,8 +167,3 @@ def _hang_up(dialing: asyncio.Future[socket.socket]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
         if dialing.exception() is None:
             dialing.result().close()
-
-
-def _retrieve(task: asyncio.Task[Connection]) -> None:
-    if not task.cancelled():
-        task.exception()  # whoever waited has it; nobody may be left who did

@@ -15,6 +15,8 @@ def main(arguments: list[str]) -> int:
 
     What keeps it from starting is one line on stderr, and goes with its code to whoever waits at ``--ready-fd``.
     """
+    # Before numpy is loaded: its threads would compete with the loop for the cores, and spin while they wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     starter = Starter(None)
     try:
         flags, auto_started, starter = _read(arguments)

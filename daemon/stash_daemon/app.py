@@ -27,13 +27,17 @@ from stash_daemon.listen import (
     tell_supervisor,
     tls_context,
 )
+from stash_daemon.schedule import Schedule
+from stash_daemon.search.backfill import Backfill
+from stash_daemon.search.embedders import open_embedder
+from stash_daemon.search.embedders.query import QueryEmbedder
 from stash_daemon.settings import Settings
 from stash_daemon.starter import Starter
 from stash_daemon.sweeper import Sweeper
 from stash_protocol.errors import BadRequest, StashError
 from stash_protocol.operations import Ready
 
-DRAIN_PATIENCE = 5.0  # seconds for what is in flight when the daemon is told to stop
+DRAIN_PATIENCE = 4.0  # seconds for what is in flight when the daemon is told to stop: it is gone within five
 HANDSHAKE_PATIENCE = 5.0  # seconds for TLS to begin, and to end
 LEAST_CONNECTIONS = 16  # whatever the limits say: fewer make no daemon
 SPARE_DESCRIPTORS = 64  # for the database, the log and the runtime, beside one for each connection
@@ -96,12 +100,15 @@ class Daemon:
         self._file: UnixSocket | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._troubled = -QUIET
+        self._embedder = open_embedder(engine.settings)
 
     async def serve(self, starter: Starter) -> None:
         """Listen, serve until told to stop, drain."""
         self._loop.set_exception_handler(self._trouble)
         self._listen()
         sweeper = Sweeper(self._engine, self._turn, self._loop)
+        backfill = self._backfill(sweeper)
+        schedule = Schedule(self._engine, self._turn, self._loop)
         try:
             await self._open()
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -113,11 +120,28 @@ class Daemon:
             await self._stopped.wait()
             await self._drain()
         finally:
+            if backfill is not None:
+                backfill.stop()
+            schedule.stop()
             sweeper.stop()
             self._door.threads.shutdown(cancel_futures=True)
             self._close()
 
     # ── start ──
+
+    def _backfill(self, sweeper: Sweeper) -> Backfill | None:
+        """The queue, where an embedder is set; the engine asks the same one for what is searched for."""
+        if self._embedder is None:
+            return None
+        self._engine.embedder = QueryEmbedder(self._embedder, self._engine.settings.embedder_query_timeout / 1000)
+        backfill = self._engine.queue = Backfill(self._engine, self._turn, self._loop, self._embedder)
+
+        def committed() -> None:
+            sweeper.nudge()
+            backfill.nudge()
+
+        self._turn.committed = committed
+        return backfill
 
     def _listen(self) -> None:
         settings = self._engine.settings

@@ -15,6 +15,7 @@ from stash_daemon.stores.sqlite import SqliteStore
 
 DATABASE = "stash.db"  # in the data directory, with the lock of its owner beside it
 LOCK = "daemon.lock"
+RESERVE = "reserve"  # room for deleting on a full disk
 
 
 def open_engine(settings: Settings, *, clock: Clock | None = None) -> Engine:
@@ -31,7 +32,7 @@ def open_engine(settings: Settings, *, clock: Clock | None = None) -> Engine:
     in_memory = settings.backend == "memory" or settings.durability == "memory"
     database = "" if in_memory else f"{settings.data_dir}/{DATABASE}"
     lock = OwnerLock(f"{settings.data_dir}/{LOCK}", f"{settings.data_dir} belongs to the daemon")
-    return _open(settings, database, lock, clock)
+    return _open(settings, database, lock, clock, reserve=f"{settings.data_dir}/{RESERVE}" if database else "")
 
 
 def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) -> Engine:
@@ -45,13 +46,13 @@ def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) 
     return _open(settings, path, lock, clock)
 
 
-def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None) -> Engine:
+def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None, reserve: str = "") -> Engine:
     if lock is not None:
         Path(lock.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire()
     store: SqliteStore | None = None
     try:
-        store = SqliteStore(database, settings.durability)
+        store = SqliteStore(database, settings.durability, reserve)
         kept = store.load_meta(CLOCK)
         clock = clock or SystemClock(Anchor(*json.loads(kept)) if kept else None)
         engine = Engine(store, clock, settings, ApiKeys(settings, clock), Observer(settings, clock))

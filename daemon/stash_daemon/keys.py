@@ -23,6 +23,7 @@ from stash_protocol import replies
 from stash_protocol.errors import BadRequest, Conflict, NotFound, Unauthenticated
 from stash_protocol.operations import KeyCreate, Name
 from stash_protocol.replies import ApiKeyInfo, ApiKeyIssued, Scope
+from stash_protocol.requests import explain
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -253,7 +254,7 @@ class ApiKeys:
             section = msgspec.convert(raw, _Section)
             msgspec.convert(name, Name)
         except msgspec.ValidationError as error:
-            raise BadRequest(f"{where}: {error}") from None
+            raise BadRequest(f"{where}: {explain(error)}") from None
         namespace = section.namespace or name
         if not (name.isprintable() and namespace.isprintable()):
             raise BadRequest(f"{where}: the name and the namespace of an API key must be printable")

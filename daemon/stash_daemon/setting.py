@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, NamedTuple
 
 import msgspec.inspect
@@ -17,6 +18,9 @@ DURATION, SIZE, PATH = {"kind": "duration"}, {"kind": "size"}, {"kind": "path"}
 MAX_TEXT = 4096  # characters of one setting: a path at its longest
 
 _SWITCH = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+BOUNDED = ("duration", "size", "number", "share")
+"""Kinds that are numbers in the end."""
+
 _UNSET = ("off", "none")  # TOML has no null
 
 
@@ -24,7 +28,7 @@ class Setting(NamedTuple):
     """What can be set, and to what.
 
     Attributes:
-        kind: ``duration``, ``size``, ``number``, ``switch``, ``choice``, ``path`` or ``text``.
+        kind: ``duration``, ``size``, ``number``, ``share``, ``switch``, ``choice``, ``path`` or ``text``.
         choices: for a choice.
         least, most: for what is a number in the end.
         optional: ``off`` unsets it.
@@ -47,6 +51,7 @@ class Setting(NamedTuple):
             "duration": f"a duration such as 45s, 30m, 2h or 7d, {_duration(self.least)} to {_duration(self.most)}",
             "size": f"a size such as 512K, 16M or 1G, {_size(self.least)} to {_size(self.most)}",
             "number": f"a whole number, {self.least:,} to {self.most:,}",
+            "share": f"a number, {self.least:g} to {self.most:g}",
             "switch": "true or false",
             "choice": ", ".join(self.choices[:-1]) + f" or {self.choices[-1]}" if self.choices else "",
             "path": "a path",
@@ -85,6 +90,8 @@ def _collect(kind: msgspec.inspect.Type, facts: dict[str, Any]) -> None:
             facts["optional"] = True
         case msgspec.inspect.IntType():
             facts["kind"], facts["least"], facts["most"] = "number", kind.ge, kind.le
+        case msgspec.inspect.FloatType():
+            facts["kind"], facts["least"], facts["most"] = "share", kind.ge, kind.le
         case msgspec.inspect.BoolType():
             facts["kind"] = "switch"
         case msgspec.inspect.LiteralType():
@@ -115,7 +122,7 @@ def read(setting: Setting, raw: object, where: str, *, base: str | None = None) 
         value = _value(setting, text, base) if 0 < len(text) <= MAX_TEXT and "\0" not in text else None
     except BadRequest:
         value = None
-    if value is None or (setting.kind in ("duration", "size", "number") and not setting.least <= value <= setting.most):
+    if value is None or (setting.kind in BOUNDED and not setting.least <= value <= setting.most):
         shown = repr(raw) if len(repr(raw)) <= 60 else repr(raw)[:60] + "…"
         raise BadRequest(f"{where} must be {setting.allowed}, not {shown}")
     return value
@@ -129,6 +136,8 @@ def _value(setting: Setting, text: str, base: str | None) -> Any:
             return parse_size(text) if len(text) < 40 else None
         case "number":
             return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+        case "share":
+            return float(text) if re.fullmatch(r"[0-9]*\.?[0-9]+", text) and len(text) < 20 else None
         case "switch":
             return _SWITCH.get(text.lower())
         case "choice":
@@ -146,6 +155,8 @@ def written(setting: Setting, value: Any) -> str:
         return str(value).lower()
     if setting.kind == "duration":
         return _duration(value)
+    if setting.kind == "share":
+        return f"{value:g}"
     return _size(value) if setting.kind == "size" else str(value)
 
 

@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 from msgspec import Meta, Struct, field
 
 from stash_daemon import config
+from stash_daemon.rules import Rule, Share, read_rules, unknown
 from stash_daemon.setting import DURATION, PATH, SIZE, Setting, read, table_of, written
 from stash_protocol import address
 from stash_protocol.errors import BadRequest
 from stash_protocol.types import MAX_DURATION, SIZES, UNITS
+from stash_protocol.vectors import MAX_DIMENSIONS
 
 KIB, MIB, GIB = SIZES["K"], SIZES["M"], SIZES["G"]
 SECOND, MINUTE, HOUR, DAY = UNITS["s"], UNITS["m"], UNITS["h"], UNITS["d"]
@@ -26,8 +28,11 @@ MAX_RATE = 1_000_000_000  # requests a minute: more than any machine answers
 
 Duration = Annotated[int, Meta(ge=0, le=MAX_DURATION, extra=DURATION)]
 Ttl = Annotated[int, Meta(ge=1, le=MAX_DURATION, extra=DURATION)]
+Period = Annotated[int, Meta(ge=MINUTE, le=MAX_DURATION, extra=DURATION)]
+Patience = Annotated[int, Meta(ge=10, le=HOUR, extra=DURATION)]
 Size = Annotated[int, Meta(ge=1, le=1 << 62, extra=SIZE)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096, extra=PATH)]
+Text = Annotated[str, Meta(min_length=1, max_length=1024)]
 PerMinute = Annotated[int, Meta(ge=1, le=MAX_RATE)]
 Many = Annotated[int, Meta(ge=1, le=MAX_RATE)]
 
@@ -60,6 +65,7 @@ class Settings(Struct, kw_only=True):
     """Everything that can be set. Sizes in bytes, times in milliseconds.
 
     Attributes:
+        rules: of retention, in the order in which they are tried.
         tiers: by name.
         sources: where each value came from that is not a default, by the name `describe` shows.
     """
@@ -90,6 +96,22 @@ class Settings(Struct, kw_only=True):
     )
     peer_rate: Annotated[PerMinute | None, Meta(description="requests a minute of one peer (uid, or IP)")] = None
     peer_burst: Annotated[Many, Meta(description="requests of one peer that may come at once")] = 100
+    memory_ttl: Annotated[Ttl, Meta(description="the TTL of a message or episode that was given none")] = 90 * DAY
+    search_memory: Annotated[Size, Meta(description="vectors held for searching, all namespaces together")] = 512 * MIB
+    importance_percent: Annotated[
+        int, Meta(ge=0, le=100, description="what importance counts in the rank of a hit; similarity counts the rest")
+    ] = 30
+    retention_every: Annotated[
+        Period | None, Meta(description="between two runs of retention by the daemon; off: only when somebody asks")
+    ] = DAY
+    retention_archive_after: Annotated[
+        Ttl | None, Meta(description="after which a memory that matters little is archived; off: never")
+    ] = 30 * DAY
+    retention_archive_below: Annotated[Share, Meta(description="the importance that is little")] = 0.35
+    retention_delete_after: Annotated[
+        Ttl | None, Meta(description="after which an archived memory is deleted; off: when its time is over")
+    ] = 30 * DAY
+    half_life: Annotated[Ttl, Meta(description="after which the recency part of importance is a half")] = 7 * DAY
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="the least that is logged")] = (
         "WARNING"
     )
@@ -99,6 +121,25 @@ class Settings(Struct, kw_only=True):
     audit_log: Annotated[Path | None, Meta(description="file for a line per operation and refusal")] = None
     audit_required: Annotated[bool, Meta(description="refuse writes that cannot be audited")] = True
     audit_keep: Annotated[Duration | None, Meta(description="how long rotated audit files stay; off: for good")] = None
+    embedder: Annotated[
+        Literal["none", "ollama", "openai", "local", "hash"],
+        Meta(description="what makes vectors of texts; see embedders.md"),
+    ] = "none"
+    embedder_model: Annotated[Text | None, Meta(description="the model; unset: the embedder's usual one")] = None
+    embedder_url: Annotated[
+        Text | None, Meta(description="where it listens; unset: OLLAMA_HOST, or api.openai.com")
+    ] = None
+    embedder_dimensions: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS)] | None,
+        Meta(description="how many numbers its vectors must have; unset: as many as the model gives"),
+    ] = None
+    embedder_batch: Annotated[int, Meta(ge=1, le=512, description="texts in one call")] = 32
+    embedder_timeout: Annotated[Patience, Meta(description="for one call of the queue")] = 60 * SECOND
+    embedder_query_timeout: Annotated[
+        Patience, Meta(description="for the text of a search; then it goes by keyword")
+    ] = 2 * SECOND
+    embedder_keep_alive: Annotated[Duration, Meta(description="how long Ollama keeps the model loaded")] = 5 * MINUTE
+    rules: tuple[Rule, ...] = ()
     tiers: dict[str, Tier] = field(default_factory=lambda: {tier.name: tier for tier in SHIPPED_TIERS})
     sources: dict[str, str] = field(default_factory=dict)
 
@@ -109,16 +150,22 @@ MODES: dict[str, dict[str, Any]] = {
     "production": {"require_api_key": True, "durability": "full", "log_level": "INFO", "log_format": "json"},
 }
 
-SETTINGS = table_of(Settings, leave_out=("tiers", "sources"))
+SETTINGS = table_of(Settings, leave_out=("rules", "tiers", "sources"))
 TIER_SETTINGS = table_of(Tier, leave_out=("name",))
 
 LOCAL_TIER = {"default_ttl": "default_ttl", "max_ttl": "max_ttl", "max_payload_bytes": "max_value"}
 """Flags and variables that override one setting of tier ``local``; the file has ``[tiers.local]`` for it."""
 
+RETENTION = "retention_"
+"""What the settings of section ``[retention]`` begin with, as flags and variables."""
+
 CLIENT_SETTINGS = ("url", "api_key", "autostart")
 """What clients read from the same file and environment, and the daemon does not."""
 
 _HOME = "STASH_HOME"
+
+EMBEDDER_API_KEY = "STASH_EMBEDDER_API_KEY"
+"""Only ever read from the environment: it is in no file, flag or log."""
 
 
 class Given(NamedTuple):
@@ -158,7 +205,8 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
         if name not in values:
             values[name], sources[name] = value, f"mode {mode}"
     tiers = _tiers(path, file.get("tiers", {}), local, sources)
-    settings = Settings(**values, tiers=tiers, sources=sources)
+    rules = read_rules(path, file.get("retention", {}).get("rules", []))
+    settings = Settings(**values, rules=rules, tiers=tiers, sources=sources)
     settings.config_path = path
     settings.data_dir = settings.data_dir or address.directory("data", env)
     settings.log_dir = settings.log_dir or address.directory("log", env)
@@ -169,13 +217,13 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     known = {f"STASH_{name.upper()}": name for name in (*SETTINGS, *LOCAL_TIER)}
-    ignored = {_HOME, *(f"STASH_{name.upper()}" for name in CLIENT_SETTINGS)}
+    ignored = {_HOME, EMBEDDER_API_KEY, *(f"STASH_{name.upper()}" for name in CLIENT_SETTINGS)}
     found: dict[str, Given] = {}
     for variable, text in environ.items():
         if variable in known and text:
             found[known[variable]] = Given(text, variable)
         elif variable.startswith("STASH_") and variable not in known and variable not in ignored:
-            raise BadRequest(f"{variable}: there is no such setting{_nearest(variable, known)}")
+            raise BadRequest(f"{variable}: there is no such setting{unknown(variable, known)}")
     return found
 
 
@@ -185,7 +233,7 @@ def _from_flags(flags: Mapping[str, str]) -> dict[str, Given]:
         name = flag.removeprefix("--").replace("-", "_")
         shown = "--" + name.replace("_", "-")
         if name not in SETTINGS and name not in LOCAL_TIER:
-            raise BadRequest(f"{shown}: there is no such setting{_nearest(name, SETTINGS)}")
+            raise BadRequest(f"{shown}: there is no such setting{unknown(name, SETTINGS)}")
         found[name] = Given(text, shown)
     return found
 
@@ -197,13 +245,29 @@ def _from_file(path: str, file: Mapping[str, Any]) -> dict[str, Given]:
         if name in ("tiers", "keys"):
             if not (isinstance(raw, dict) and all(isinstance(section, dict) for section in raw.values())):
                 raise BadRequest(f"{where} is written as sections [{name}.NAME]")
+        elif name == "retention":
+            found |= _retention(path, raw)
+        elif name.startswith(RETENTION):
+            raise BadRequest(f"{where} is written as {name.removeprefix(RETENTION)} in section [retention]")
         elif name in LOCAL_TIER:
             raise BadRequest(f"{where} is written as {LOCAL_TIER[name]} in section [tiers.local]")
         elif name == "config_path" or name not in (*SETTINGS, *CLIENT_SETTINGS):
-            raise BadRequest(f"{where}: there is no such setting here{_nearest(name, SETTINGS)}")
+            raise BadRequest(f"{where}: there is no such setting here{unknown(name, SETTINGS)}")
         elif name in SETTINGS:
             found[name] = Given(raw, where)
     return found
+
+
+def _retention(path: str, section: object) -> dict[str, Given]:
+    """The settings of section [retention], beside its rules."""
+    if not isinstance(section, dict):
+        raise BadRequest(f"{path}: retention is written as section [retention]")
+    known = {name.removeprefix(RETENTION): name for name in SETTINGS if name.startswith(RETENTION)}
+    for name in section:
+        if name not in known and name != "rules":
+            where = f"{path}: retention.{name}"
+            raise BadRequest(f"{where}: there is no such setting of retention{unknown(name, (*known, 'rules'))}")
+    return {known[name]: Given(raw, f"{path}: retention.{name}") for name, raw in section.items() if name in known}
 
 
 def _tiers(
@@ -220,7 +284,7 @@ def _tier(name: str, shipped: Tier | None, given: dict[str, Given], path: str, s
     values: dict[str, Any] = {}
     for key, (raw, where) in given.items():
         if key not in TIER_SETTINGS:
-            raise BadRequest(f"{where}: there is no such setting of a tier{_nearest(key, TIER_SETTINGS)}")
+            raise BadRequest(f"{where}: there is no such setting of a tier{unknown(key, TIER_SETTINGS)}")
         values[key] = read(TIER_SETTINGS[key], raw, where)
         sources[f"tiers.{name}.{key}"] = where
     if shipped is not None:
@@ -279,13 +343,6 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _nearest(name: str, known: Mapping[str, object]) -> str:
-    import difflib
-
-    found = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 class Described(NamedTuple):

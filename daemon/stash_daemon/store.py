@@ -6,18 +6,52 @@ takes it. A store never judges callers either: a namespace comes in as its numbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from stash_daemon.memory_store import MemoryReads, MemoryStore
 from stash_protocol.reader import Payload
 from stash_protocol.replies import ValueType
 
 TYPES: tuple[ValueType, ...] = ("bytes", "text", "json")
 """Value types by the small number a row keeps."""
 
+FULL = "the disk is full: reads, forget and prune go on, and all else will once there is room"
+
 LOG_PAGES = 1_000  # pages of the log worth moving into the database while there are writes: 8 MiB; a longer log
 # makes every commit slower (four times that: by half)
+
+
+PIECE = 1 << 20  # bytes: what is written or read of a large value at once: some 2 ms
+LARGE = 2 * PIECE  # bytes of a value: beyond it, it lies in pieces
+
+
+class Large:
+    """A large value, in the store: what stands for its bytes.
+
+    Args:
+        number: of the value.
+        size: bytes.
+        pieces: reads them, `PIECE` bytes at a time.
+    """
+
+    __slots__ = ("_size", "number", "pieces")
+
+    def __init__(self, number: int, size: int, pieces: Callable[[], Iterator[bytes]]) -> None:
+        self.number = number
+        self.pieces = pieces
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        """All of it, in memory."""
+        return b"".join(self.pieces())
+
+
+Value = Payload | Large
 
 
 class Head(NamedTuple):
@@ -28,7 +62,8 @@ class Head(NamedTuple):
         type: index into `TYPES`.
         ttl: the entry's own TTL, milliseconds, which a touch restores.
         size: bytes of the value.
-        tagged: whether rows of other tables belong to it.
+        tagged: rows of which other tables belong to it, see `memory_store.TAGGED`.
+        due: the time it is filed under where that may be before `expires`; else 0.
     """
 
     id: int
@@ -41,10 +76,11 @@ class Head(NamedTuple):
     version: int
     size: int
     tagged: int
+    due: int
 
 
 class Row(NamedTuple):
-    """An entry with its value; the first ten fields are `Head`'s."""
+    """An entry with its value; the fields before that are `Head`'s."""
 
     id: int
     key: str
@@ -56,7 +92,8 @@ class Row(NamedTuple):
     version: int
     size: int
     tagged: int
-    value: bytes
+    due: int
+    value: Value
 
 
 class Fresh(NamedTuple):
@@ -68,7 +105,7 @@ class Fresh(NamedTuple):
     expires: int
     ttl: int
     version: int
-    value: Payload
+    value: Value
 
 
 class Expired(NamedTuple):
@@ -89,7 +126,7 @@ class Usage(NamedTuple):
     bytes: int
 
 
-class Reads(Protocol):
+class Reads(MemoryReads, Protocol):
     """Reads of many rows, page by page."""
 
     def namespace(self, name: str) -> int:
@@ -97,9 +134,17 @@ class Reads(Protocol):
         ...
 
     def page(
-        self, namespace: int, prefix: str, after: str, limit: int, *, now: int, tag: str | None = None
+        self,
+        namespace: int,
+        prefix: str,
+        after: str,
+        limit: int,
+        *,
+        now: int,
+        tag: str | None = None,
+        reverse: bool = False,
     ) -> tuple[list[Head], str | None]:
-        """Live heads in the order of their keys, after `after`; and where to go on, None at the end.
+        """Live heads in the order of their keys, or the reverse, after `after`; and where to go on, None at the end.
 
         At most ``limit`` rows are looked at, so a page may be shorter than that and still not be the last.
         """
@@ -120,7 +165,7 @@ class Reads(Protocol):
         ...
 
 
-class Store(Reads, Protocol):
+class Store(Reads, MemoryStore, Protocol):
     """The rows of all namespaces. One thread uses a store; `snapshot` is for others.
 
     Every method can raise StorageFull, StorageDamaged or Busy; then the turn is to be rolled back.
@@ -130,12 +175,14 @@ class Store(Reads, Protocol):
         version: of the engine below, for people.
         log_pages: pages of the log that `checkpoint` has not moved yet.
         off_thread: whether snapshots are independent of the thread that writes.
+        full: the disk is: there is room for what frees, and for nothing else; see `recover`.
     """
 
     path: str
     version: str
     log_pages: int
     off_thread: bool
+    full: bool
 
     # ── turns ──
 
@@ -199,8 +246,10 @@ class Store(Reads, Protocol):
         """The live entry of a key."""
         ...
 
-    def insert(self, namespace: int, key: str, fresh: Fresh, tags: Sequence[str] = ()) -> int:
-        """A new row; its id."""
+    def insert(
+        self, namespace: int, key: str, fresh: Fresh, tags: Sequence[str] = (), *, remembered: bool = False
+    ) -> int:
+        """A new row; its id. `remembered`: the turn goes on to `remember` it, as a new one."""
         ...
 
     def replace(self, namespace: int, head: Head | Row, fresh: Fresh, tags: Sequence[str] | None = None) -> None:
@@ -211,8 +260,44 @@ class Store(Reads, Protocol):
         """Change the time of a row, and nothing else."""
         ...
 
+    def draft(self) -> int:
+        """Begin a large value: its number, pinned; within a turn, as each of these."""
+        ...
+
+    def add_piece(self, number: int, place: int, data: Payload | memoryview) -> None:
+        """Add its next `PIECE` bytes, or the last of them; places count from 0."""
+        ...
+
+    def drafted(self, number: int, size: int) -> Large:
+        """The value, once all its pieces are there, for `insert` and `replace`."""
+        ...
+
+    def pin(self, value: Large) -> None:
+        """Keep its pieces, whatever becomes of its entry, until `unpin`."""
+        ...
+
+    def unpin(self, number: int) -> None:
+        """Let go of a value."""
+        ...
+
+    @property
+    def littered(self) -> bool:
+        """Whether there are pieces nobody needs any more."""
+        ...
+
+    def collect(self) -> bool:
+        """Within a turn: delete a few of them; True when there may be more."""
+        ...
+
     def delete(self, namespace: int, rows: Sequence[Head | Row | Expired]) -> None:
         """Delete rows of one namespace."""
+        ...
+
+    def refile(self, now: int, limit: int, namespace: int | None = None) -> int:
+        """Within a turn: find out when rows expire that are due and whose time was changed; how many.
+
+        Until that is less than ``limit``, `expired` does not know of all.
+        """
         ...
 
     def expired(self, now: int, limit: int, namespace: int | None = None) -> list[Expired]:
@@ -220,11 +305,11 @@ class Store(Reads, Protocol):
         ...
 
     def soonest(self, namespace: int, now: int, limit: int) -> list[Expired]:
-        """Live rows, nearest expiry first: what `evict = "soonest"` takes."""
+        """Within a turn: live rows, nearest expiry first: what `evict = "soonest"` takes."""
         ...
 
     def next_expiry(self) -> int | None:
-        """The earliest ``expires`` of all rows."""
+        """When to look for expired rows: no row expires before."""
         ...
 
     # ── care ──
@@ -258,6 +343,26 @@ class Store(Reads, Protocol):
         """Between turns: move what the writer added to the log during `checkpoint`.
 
         Only a log of which nothing is missing in the file is written from its start again.
+        """
+        ...
+
+    def renew_log(self) -> int:
+        """The same off the writer's thread, while no turn begins, and write the log's first page; its pages then.
+
+        Three syncs, which the writer would otherwise wait for. A turn that begins all the same undoes nothing: it may
+        have to wait, and the log may have to be renewed once more.
+        """
+        ...
+
+    def recover(self) -> bool:
+        """Whether the disk has room; looks every now and then, when it had none."""
+        ...
+
+    def sync(self) -> None:
+        """Wait until the disk has all that was committed: it survives the loss of power then. Thread-safe.
+
+        Raises:
+            StorageFull, StorageDamaged: it may not have it.
         """
         ...
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from asyncio import AbstractEventLoop, TimerHandle
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+from stash_daemon.engine.pruning import rest
 from stash_daemon.store import LOG_PAGES
 from stash_daemon.threads import step_back
 from stash_protocol.errors import StashError
@@ -23,9 +25,9 @@ PAUSE = 0.001  # seconds between two slices: whoever waits is served first
 LONGEST_NAP = 300.0  # seconds: the loop's timers stand still while the machine sleeps, expiry does not
 IDLE_AFTER = 1.0  # seconds without a commit: time to give space back
 RETRY_AFTER = 10.0  # seconds after the storage refused
-REST_PAGES = 100  # pages the loop itself may move: a millisecond
-MOST_PASSES = 4  # of the thread, each with less to do, before it is left for later
-LONGEST_LOG = 8 * LOG_PAGES  # pages: a log that has outgrown the thread is moved by the loop, however long that takes
+REST_PAGES = 100  # pages that are worth no further pass before writes wait: a millisecond
+LONG_AGAIN = 0.25  # seconds until a log that stayed long is tried again: a reader held it, and writers wait for it
+MOST_PASSES = 4  # of the thread beside writes, each with less to do, before writes wait for it
 
 
 class Sweeper:
@@ -39,6 +41,7 @@ class Sweeper:
         self._nap: TimerHandle | None = None  # until the next expiry
         self._look: TimerHandle | None = None  # after a commit
         self._idle: TimerHandle | None = None  # after the last of many commits
+        self._again: TimerHandle | None = None  # while the log is long
         self._commits = 0
         self._checkpointing = False
         self._log_seen = 0  # pages of the log when it was last moved: a reader may pin them
@@ -62,7 +65,7 @@ class Sweeper:
     def stop(self) -> None:
         """Wake no more, and wait for a checkpoint that is under way."""
         self._stopped = True
-        for timer in (self._nap, self._look, self._idle):
+        for timer in (self._nap, self._look, self._idle, self._again):
             if timer is not None:
                 timer.cancel()
         self._thread.shutdown()
@@ -78,7 +81,8 @@ class Sweeper:
             self._sleep(RETRY_AFTER)
             self._complain(error)
             return
-        if abs(self._engine.store.log_pages - self._log_seen) > LOG_PAGES:
+        grown = abs(self._engine.store.log_pages - self._log_seen) > LOG_PAGES
+        if grown or (self._engine.log_is_long and self._again is None):
             self._checkpoint(truncate=False)
         if due is not None:
             self._sleep(max(0.0, (due - self._engine.clock.now()) / 1000))
@@ -94,6 +98,10 @@ class Sweeper:
     def _wake(self) -> None:
         """Delete one slice of what is expired."""
         self._nap = None
+        if self._turn.paused:
+            self._sleep(PAUSE)
+            return
+        began = perf_counter()
         try:
             due = self._engine.next_expiry()
             if due is None or due > self._engine.clock.now():
@@ -106,7 +114,7 @@ class Sweeper:
             return
         self._untidy = True
         if more:
-            self._sleep(PAUSE)
+            self._sleep(rest(perf_counter() - began))
         else:
             self._look_now()
 
@@ -156,18 +164,53 @@ class Sweeper:
         error = future.exception()
         if error is not None:
             self._complain(error)
+            self._consider_again(RETRY_AFTER)
             return
         store = self._engine.store
         rest = store.log_pages - future.result()
-        if truncate or self._stopped or rest <= 0:
-            return
-        if rest > REST_PAGES and passes < MOST_PASSES:
+        if truncate or self._stopped:
+            if rest <= 0:
+                store.log_pages = self._log_seen = 0
+            self._consider_again(LONG_AGAIN)
+        elif rest > REST_PAGES and passes < MOST_PASSES:
             self._checkpoint(truncate=False, passes=passes + 1)
-        elif not self._turn.open and (rest <= REST_PAGES or store.log_pages > LONGEST_LOG):
-            try:
-                store.finish_checkpoint()
-            except StashError as failure:
-                self._complain(failure)
+        else:
+            self._renew()
+
+    def _renew(self) -> None:
+        """Have the thread do the rest while writes wait: whoever syncs the disk must not be who answers reads."""
+        self._checkpointing = True
+        self._turn.pause()
+
+        def done(future: Future[int]) -> None:
+            self._loop.call_soon_threadsafe(self._renewed, future)
+
+        self._thread.submit(self._engine.store.renew_log).add_done_callback(done)
+
+    def _renewed(self, future: Future[int]) -> None:
+        if self._stopped:  # the engine may be closed
+            return
+        self._checkpointing = False
+        error = future.exception()
+        if error is not None:
+            self._complain(error)
+            self._consider_again(RETRY_AFTER)
+        else:
+            self._engine.store.log_pages = self._log_seen = future.result()
+            self._consider_again(LONG_AGAIN)
+        self._turn.resume()
+
+    def _consider_again(self, seconds: float) -> None:
+        """A log that is still long is tried again, commits or not: large values wait until it is short."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._engine.log_is_long and not self._stopped:
+            self._again = self._loop.call_later(seconds, self._try_again)
+
+    def _try_again(self) -> None:
+        self._again = None
+        self._checkpoint(truncate=False)
 
     def _complain(self, error: BaseException) -> None:
         if isinstance(error, StashError):

@@ -9,12 +9,17 @@ Times on the wire are integers: ``…_ms`` are durations in milliseconds, ``…_
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
+from stash_protocol.embedding import Embedded as Embedded
+from stash_protocol.embedding import EmbeddingState, Requeued
+from stash_protocol.embedding import EmbedRebuild as EmbedRebuild
+from stash_protocol.embedding import EmbedRetry as EmbedRetry
+from stash_protocol.embedding import GetEmbedding as GetEmbedding
+from stash_protocol.memories import Filter, Found, Kind, Memory
 from stash_protocol.replies import (
     ApiKeyIssued,
     ApiKeys,
@@ -35,62 +40,33 @@ from stash_protocol.replies import (
     ValueType,
     Welcome,
 )
-from stash_protocol.types import MAX_DURATION, MAX_KEY_BYTES
-
-Key = Annotated[str, Meta(min_length=1, max_length=MAX_KEY_BYTES)]
-Prefix = Annotated[str, Meta(max_length=MAX_KEY_BYTES)]
-Tag = Annotated[str, Meta(min_length=1, max_length=128)]
-Tags = Annotated[list[Tag], Meta(max_length=32)]
-Duration = Annotated[int, Meta(gt=0, le=MAX_DURATION)]  # milliseconds
-Version = Annotated[int, Meta(ge=1)]
-Name = Annotated[str, Meta(min_length=1, max_length=128)]  # of an API key, a namespace or a tier
-Count = Annotated[int, Meta(ge=0)]
+from stash_protocol.request import (
+    DEFAULT_TIMEOUT as DEFAULT_TIMEOUT,
+    Access as Access,
+    Cargo as Cargo,
+    Count as Count,
+    Duration as Duration,
+    Key as Key,
+    Name as Name,
+    Operation as Operation,
+    Pace as Pace,
+    Prefix as Prefix,
+    Request as Request,
+    Tag as Tag,
+    Tags as Tags,
+    Version as Version,
+)
+from stash_protocol.retention import GetRetention as GetRetention
+from stash_protocol.retention import Retained, RetentionState
+from stash_protocol.retention import RetentionRun as RetentionRun
+from stash_protocol.searching import Conversations as Conversations
+from stash_protocol.searching import Conversed
+from stash_protocol.searching import Search as Search
 
 MAX_FORGET_KEYS = 256  # keys in one forget: one bounded statement each
 MAX_PAGE = 1000  # rows in one page of list
 MAX_BATCH = 1000  # operations in one atomic batch: one transaction nobody else can write beside
 MAX_IMPORT = 1000  # rows in one import
-DEFAULT_TIMEOUT = 30_000  # milliseconds
-
-
-class Request(Struct, tag_field="op", kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every request carries.
-
-    Attributes:
-        id: chosen by the client, echoed in every reply and push; unique among its requests in flight.
-        timeout_ms: the deadline, counted from the arrival; what is overdue is abandoned and answered ``timeout``.
-    """
-
-    id: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    timeout_ms: Duration = DEFAULT_TIMEOUT
-
-
-class Access(Enum):
-    """What a caller needs for an operation: a scope of its API key, or nothing but to be known."""
-
-    KNOWN = "known"
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
-
-
-class Pace(Enum):
-    """How long an operation can take, and so where it runs."""
-
-    INLINE = "inline"  # a bounded number of statements: on the loop, in the turn's transaction
-    STEPS = "steps"  # many bounded writes: a slice a turn, others served between slices
-    SCAN = "scan"  # reads many rows: off the loop, on a snapshot of its own
-    DOOR = "door"  # about the connection itself: answered by the door
-
-
-class Cargo(Enum):
-    """What a request's payload is."""
-
-    NONE = "none"  # there must not be any
-    VALUE = "value"  # the value, as it is to be stored
-    ITEM = "item"  # one JSON document
-    FRAMES = "frames"  # whole requests
-    ROWS = "rows"  # a msgpack array
 
 
 # ── entries ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -100,7 +76,7 @@ class Set(Request, tag="set"):
     """Store a value under a key. The payload is the value.
 
     An existing entry is replaced whole: value, type, time and tags. Without a key one is made; without a TTL the
-    tier's default holds; a TTL beyond the tier's maximum is refused.
+    tier's default holds; a TTL beyond the tier's maximum is refused. With ``memory`` the entry can be searched for.
     """
 
     key: Key | None = None
@@ -108,7 +84,8 @@ class Set(Request, tag="set"):
     ttl_ms: Duration | None = None
     if_absent: bool = False
     if_version: Version | None = None
-    tags: Tags = []
+    tags: Tags = msgspec.field(default_factory=list)
+    memory: Memory | None = None
 
 
 class Get(Request, tag="get"):
@@ -126,14 +103,16 @@ class Get(Request, tag="get"):
 class Update(Request, tag="update"):
     """Replace the value, the time, or both, of a live entry in one step. The payload is the value.
 
-    Without ``type`` the value stays (and the payload is empty); without ``extend_ms`` the time stays. One of the
-    two must be given.
+    Without ``type`` the value stays (and the payload is empty); without ``extend_ms`` the time stays; what ``memory``
+    does not give stays. One of the three must be given. With ``kind``, only a memory of that kind is there.
     """
 
     key: Key
     type: ValueType | None = None
     extend_ms: Duration | None = None
     if_version: Version | None = None
+    memory: Memory | None = None
+    kind: Kind | None = None
 
 
 class Extend(Request, tag="extend"):
@@ -144,9 +123,13 @@ class Extend(Request, tag="extend"):
 
 
 class Forget(Request, tag="forget"):
-    """Delete live entries by key. How many were there is the answer; none is not an error here."""
+    """Delete live entries by key, with ``kind`` only memories of that kind.
+
+    How many were there is the answer; none is not an error here.
+    """
 
     keys: Annotated[list[Key], Meta(min_length=1, max_length=MAX_FORGET_KEYS)]
+    kind: Kind | None = None
 
 
 class Clear(Request, tag="clear"):
@@ -172,10 +155,14 @@ class Exists(Request, tag="exists"):
 
 
 class List(Request, tag="list"):
-    """One page of the namespace's live entries in the order of their keys; the payload is an array of `Entry`."""
+    """One page of the namespace's live entries in the order of their keys; the payload is an array of `Entry`.
+
+    With ``reverse`` the last come first.
+    """
 
     prefix: Prefix = ""
     tag: Tag | None = None
+    reverse: bool = False
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = MAX_PAGE
     cursor: Prefix = ""
 
@@ -191,12 +178,35 @@ class Incr(Request, tag="incr"):
 class Append(Request, tag="append"):
     """Add an item to a list: an entry that holds one JSON array. The payload is the item, as JSON.
 
-    An absent list starts empty, with ``ttl_ms``; beyond ``max_len`` the oldest items go.
+    With ``many`` it is an array of items, which are added one after the other. An absent list starts empty, with
+    ``ttl_ms``; beyond ``max_len`` the oldest items go.
     """
 
     key: Key
+    many: bool = False
     max_len: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     ttl_ms: Duration | None = None
+
+
+class Pop(Request, tag="pop"):
+    """Take an item off a list: the last, or the ``first``. The reply's payload is the item, as JSON.
+
+    The list stays when it is empty, as long as its time lasts; an empty one is ``not_found``, as an absent one.
+    """
+
+    key: Key
+    first: bool = False
+
+
+class Tail(Request, tag="tail"):
+    """Read the last ``count`` items of a list; the reply's payload is a JSON array.
+
+    ``touch`` restores the entry's own TTL, as in `Get`.
+    """
+
+    key: Key
+    count: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+    touch: bool = False
 
 
 # ── many at once ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,15 +215,15 @@ class Append(Request, tag="append"):
 class Batch(Request, tag="batch"):
     """Carry out all of several operations, or none. The payload is their frames, the reply's payload the replies'.
 
-    Allowed inside: set, get, update, extend, forget, ttl, exists, incr, append. The first that fails undoes all; its
-    error is the batch's, and its message names its place.
+    Allowed inside: set, get, update, extend, forget, ttl, exists, incr, append, pop, tail. The first that fails undoes
+    all; its error is the batch's, and its message names its place.
     """
 
 
 class Export(Request, tag="export"):
     """One page of live entries with their values, in the order of their keys.
 
-    The payload is an array of ``[Entry, value, tags]``; a page ends at about 1 MiB.
+    The payload is an array of ``[Entry, value, tags, Memory or nil]``; a page ends at about 1 MiB.
     """
 
     prefix: Prefix = ""
@@ -221,7 +231,7 @@ class Export(Request, tag="export"):
 
 
 class Import(Request, tag="import"):
-    """Write one page of entries. The payload is an array of ``[key, type, ttl_ms, value, tags]``, at most 1,000.
+    """Write one page of entries: an array of ``[key, type, ttl_ms, value, tags, Memory or nil]``, at most 1,000.
 
     Their TTLs are bounded by the tier's maximum (clamped, and counted). What exists stays, unless ``replace``.
     """
@@ -230,16 +240,24 @@ class Import(Request, tag="import"):
 
 
 class Prune(Request, tag="prune"):
-    """Delete what is expired, then what the policies choose, of the caller's namespace.
+    """Delete what is expired, then what any of the policies chooses, of the caller's namespace.
 
-    ``older_than_ms``: by the time of the last write. ``keep_newest``: all but so many, by the last write, among those
-    with the prefix and tag. ``dry_run`` deletes nothing; ``report`` puts the keys into the payload.
+    Attributes:
+        older_than_ms: what was last written longer ago.
+        keep_newest: all but so many, by the last write.
+        keep_highest_score: all but so many of the memories that have a score; what has none stays.
+        prefix, tag: the policies choose among these entries.
+        filter: and among these memories; older and newer then go by `Memory.at`.
+        dry_run: delete nothing.
+        report: put the keys of what the policies choose into the payload.
     """
 
     older_than_ms: Duration | None = None
     keep_newest: Count | None = None
+    keep_highest_score: Count | None = None
     prefix: Prefix = ""
     tag: Tag | None = None
+    filter: Filter | None = None
     dry_run: bool = False
     report: bool = False
 
@@ -275,14 +293,19 @@ class Ready(Request, tag="ready"):
     """Readiness: whether a read and a write would succeed now; else the error they would meet."""
 
 
+class Checkpoint(Request, tag="checkpoint"):
+    """See that all that was acknowledged before is on the disk, and survives the loss of power."""
+
+
 class GetStatus(Request, tag="status"):
     """The health of the daemon."""
 
 
 class GetStats(Request, tag="stats"):
-    """Counts, latencies and sizes since the start."""
+    """Counts, latencies and sizes since the start; with ``analytics``, usage over time and what memories there are."""
 
     prometheus: bool = False
+    analytics: bool = False
 
 
 class Stop(Request, tag="stop"):
@@ -320,26 +343,6 @@ class KeyRevoke(Request, tag="key_revoke"):
 # ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Operation(NamedTuple):
-    """One row of the table every door, client and page of the docs derives from or is checked against."""
-
-    request: type[Request]
-    reply: type[Struct]
-    access: Access
-    pace: Pace
-    cargo: Cargo = Cargo.NONE
-
-    @property
-    def name(self) -> str:
-        """The name on the wire."""
-        return str(self.request.__struct_config__.tag)
-
-    @property
-    def writes(self) -> bool:
-        """Whether the engine needs a transaction for it."""
-        return self.access is Access.WRITE
-
-
 OPERATIONS: dict[type[Request], Operation] = {
     row[0]: Operation(*row)
     for row in (
@@ -355,14 +358,25 @@ OPERATIONS: dict[type[Request], Operation] = {
         (List, Page, Access.READ, Pace.SCAN),
         (Incr, Number, Access.WRITE, Pace.INLINE),
         (Append, Length, Access.WRITE, Pace.INLINE, Cargo.ITEM),
+        (Pop, Length, Access.WRITE, Pace.INLINE),
+        (Tail, Length, Access.READ, Pace.INLINE),
         (Batch, Done, Access.WRITE, Pace.INLINE, Cargo.FRAMES),
         (Export, Page, Access.READ, Pace.SCAN),
         (Import, Imported, Access.WRITE, Pace.STEPS, Cargo.ROWS),
         (Prune, Pruned, Access.WRITE, Pace.STEPS),
+        (RetentionRun, Retained, Access.WRITE, Pace.STEPS),
+        (GetRetention, RetentionState, Access.READ, Pace.INLINE),
+        (Search, Found, Access.READ, Pace.SEARCH),
+        (Conversations, Conversed, Access.READ, Pace.SEARCH),
+        (GetEmbedding, EmbeddingState, Access.READ, Pace.SCAN),
+        (Embedded, Entry, Access.READ, Pace.INLINE),
+        (EmbedRetry, Requeued, Access.WRITE, Pace.STEPS),
+        (EmbedRebuild, Requeued, Access.WRITE, Pace.STEPS),
         (Watch, Done, Access.READ, Pace.DOOR),
         (Cancel, Done, Access.KNOWN, Pace.DOOR),
         (Ping, Pong, Access.KNOWN, Pace.INLINE),
         (Ready, Done, Access.KNOWN, Pace.INLINE),
+        (Checkpoint, Done, Access.READ, Pace.SCAN),
         (GetStatus, Status, Access.READ, Pace.INLINE),
         (GetStats, Stats, Access.READ, Pace.SCAN),
         (Stop, Done, Access.ADMIN, Pace.DOOR),
@@ -374,7 +388,8 @@ OPERATIONS: dict[type[Request], Operation] = {
 }
 
 AnyRequest = (
-    Hello | Set | Get | Update | Extend | Forget | Clear | Ttl | Exists | List | Incr | Append | Batch | Export
-    | Import | Prune | Watch | Cancel | Ping | Ready | GetStatus | GetStats | Stop | KeyCreate | KeyList | KeyRotate
-    | KeyRevoke
+    Hello | Set | Get | Update | Extend | Forget | Clear | Ttl | Exists | List | Incr | Append | Pop | Tail | Batch
+    | Export | Import | Prune | RetentionRun | GetRetention | Search | Conversations
+    | GetEmbedding | Embedded | EmbedRetry | EmbedRebuild | Watch | Cancel | Ping | Ready
+    | Checkpoint | GetStatus | GetStats | Stop | KeyCreate | KeyList | KeyRotate | KeyRevoke
 )  # fmt: skip

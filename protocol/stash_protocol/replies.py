@@ -10,10 +10,15 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from stash_protocol.analytics import Analytics
+
 ValueType = Literal["bytes", "text", "json"]
 """What a value is, for whoever reads it back; the daemon itself never decodes one."""
 
 Scope = Literal["read", "write", "admin"]
+
+EmbeddingStatus = Literal["pending", "completed", "failed", "skipped"]
+"""How far an embedder is with a memory: it has yet to come, there is a vector, it gave up, or there is none to make."""
 
 
 class Done(Struct):
@@ -31,6 +36,7 @@ class Entry(Struct, omit_defaults=True):
         ttl_ms: milliseconds left.
         expires_at, created_at, updated_at: milliseconds since the epoch.
         clamped: the tier's maximum cut the time that was asked for.
+        embedding_status: of a memory that was just written.
     """
 
     key: str
@@ -42,6 +48,7 @@ class Entry(Struct, omit_defaults=True):
     created_at: int
     updated_at: int
     clamped: bool = False
+    embedding_status: EmbeddingStatus | None = None
 
 
 class Remaining(Struct, omit_defaults=True):
@@ -73,7 +80,7 @@ class Number(Struct):
 
 
 class Length(Struct):
-    """A list after `Append`, and the entry it lives in."""
+    """How long a list is after `Append`, `Pop` or `Tail`, and the entry it lives in."""
 
     length: int
     entry: Entry
@@ -164,12 +171,14 @@ class Stats(Struct):
         namespace: the caller's.
         entries, bytes: alive in it.
         figures: by name, see docs/observability.md; ``prometheus`` text comes as the payload when asked for.
+        analytics: when asked for.
     """
 
     namespace: str
     entries: int
     bytes: int
     figures: dict[str, Any]
+    analytics: Analytics | None = None
 
 
 class ApiKeyInfo(Struct, omit_defaults=True):

@@ -24,14 +24,15 @@ _identify = msgspec.msgpack.Decoder(_Identified).decode
 _decode = msgspec.msgpack.Decoder(AnyRequest).decode
 
 _AT = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>.*?)`)?", re.DOTALL)
-_BOUND = re.compile(r"Expected `(?P<kind>\w+)` (?:of length )?(?P<sign>[<>]=?) (?P<bound>-?\d+)")
+_BOUND = re.compile(r"Expected `(?P<kind>\w+)` (?:of length )?(?P<sign>[<>]=?) (?P<bound>-?[\d.]+)")
 _KIND = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<found>[^`]+)`")
 _MISSING = re.compile(r"Object missing required field `(?P<name>.*?)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>.*?)`")
+_REGEX = re.compile(r"Expected `str` matching regex .*")
 _INVALID = re.compile(r"Invalid (?:enum )?value (?P<value>.*)")
 
 _KINDS = {"str": "text", "int": "a whole number", "bool": "true or false", "array": "a list", "object": "a map"}
-_SIZES = {"str": "characters", "array": "items"}
+_SIZES = {"str": "characters", "bytes": "bytes", "array": "items"}
 _KEYS = ("key", "keys")
 
 
@@ -76,6 +77,8 @@ def _problem(problem: str, path: str) -> str:
         return f"{match['name'].removesuffix('_ms')} is missing"
     if match := _UNKNOWN.fullmatch(problem):
         return f"there is no field {match['name']}"
+    if _REGEX.fullmatch(problem):
+        return f"{field} is not written as it must be"
     if match := _INVALID.fullmatch(problem):
         return f"{field} cannot be {match['value']}"
     return f"{field}: {problem}"
@@ -83,7 +86,7 @@ def _problem(problem: str, path: str) -> str:
 
 def _bound(field: str, path: str, match: re.Match[str]) -> str:
     """A value beyond one of its field's limits."""
-    bound, kind = int(match["bound"]), match["kind"]
+    bound, kind = float(match["bound"]), match["kind"]
     if kind == "str" and field in _KEYS:
         return f"{field} must have 1 to {MAX_KEY_BYTES:,} bytes of UTF-8"
     least = match["sign"] == ">="
@@ -91,6 +94,6 @@ def _bound(field: str, path: str, match: re.Match[str]) -> str:
         return f"{field} must be longer than 0" if least else f"{field} must be at most {format_duration(bound)}"
     most = "at least" if least else "at most"
     if kind not in _SIZES:
-        return f"{field} must be {most} {bound:,}"
+        return f"{field} must be {most} {bound:,g}" if bound < 1e6 else f"{field} must be {most} {bound:,.0f}"
     size = _SIZES[kind].removesuffix("s") if bound == 1 else _SIZES[kind]
-    return f"{field} must have {most} {bound:,} {size}"
+    return f"{field} must have {most} {bound:,.0f} {size}"

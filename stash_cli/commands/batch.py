@@ -8,8 +8,11 @@ from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from stash_cli import portable, render, streams
-from stash_cli.call import Call
+import msgpack
+
+from stash_cli import portable, readings, render, streams
+from stash_cli.call import Call, put
+from stash_cli.commands.search import found_members
 from stash_cli.options import Argument, Option, Verb, read
 from stash_cli.verbs import VERBS
 from stash_cli.wire import Connection, reply_in
@@ -23,8 +26,9 @@ MAX_ATOMIC = 1000  # commands of one transaction
 OPS = {
     verb.op: verb
     for verb in VERBS
-    if verb.name in ("set", "get", "update", "extend", "forget", "ttl", "exists", "list", "incr", "append")
+    if verb.name in ("set", "get", "update", "extend", "forget", "ttl", "exists", "list", "incr", "append", "search")
 }
+OWN_NAMES = {"vector": "embedding"}  # members that are not called as the wire calls them
 
 
 class Command(NamedTuple):
@@ -77,9 +81,15 @@ class Pipeline:
         if isinstance(command, Failed):
             self._waiting.append((0, command))
             return
-        number, head = self._connection.frame(command.op, command.fields, len(command.payload))
+        try:
+            number, head = self._connection.frame(command.op, command.fields, len(command.payload))
+        except BadRequest as problem:
+            self._waiting.append((0, Failed(problem)))
+            return
         size = len(head) + len(command.payload)
-        slow = command.op == "list" or "wait_ms" in command.fields  # answered when done: what comes next would overtake
+        slow = (
+            command.op in ("list", "search") or "wait_ms" in command.fields
+        )  # answered when done: what comes next would overtake
         if slow or self._in_flight >= WINDOW or self._size + size > WINDOW_BYTES:
             self.drain()
         self._waiting.append((number, command))
@@ -129,8 +139,11 @@ def _atomic(call: Call) -> int:
         return 0
     connection = call.connect()
     frames = []
-    for command in commands:
-        _, head = connection.frame(command.op, command.fields, len(command.payload))
+    for number, command in enumerate(commands, 1):
+        try:
+            _, head = connection.frame(command.op, command.fields, len(command.payload))
+        except BadRequest as problem:
+            raise BadRequest(f"line {number}: {problem.message}; nothing was carried out") from None
         frames += [head, command.payload]
     try:
         _, payload = connection.call("batch", None, b"".join(frames))
@@ -143,8 +156,6 @@ def _atomic(call: Call) -> int:
 
 
 def _frames_in(payload: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-    import msgpack
-
     view, position = memoryview(payload), 0
     while position < len(payload):
         envelope_length, payload_length = HEADER.unpack_from(view, position)
@@ -188,7 +199,7 @@ def _read(line: bytes) -> Command:
     if verb is None:
         raise BadRequest(f"op must be one of {', '.join(OPS)}")
     payload, kind = _payload(verb, given, members)
-    fields = {} if kind is None else {"type": kind}
+    fields: dict[str, Any] = {} if kind is None else {"type": kind}
     if verb.op == "forget" and "key" in given:
         given["keys"] = [given.pop("key")]
     rows = _rows(verb)
@@ -197,17 +208,23 @@ def _read(line: bytes) -> Command:
         if row is None:
             raise BadRequest(f"{verb.op} has no {name!r}; it has {', '.join(rows)}")
         if value is not None:
-            fields[row.wire] = _field(row, name, value)
+            put(fields, row.wire, _field(row, name, value))
     needed = {argument.wire for argument in verb.arguments if argument.required or argument.many}
     missing = [name for name, row in rows.items() if row.wire in needed and row.wire not in fields]
     if missing:
         raise BadRequest(f"{verb.op} needs {missing[0]!r}")
+    if "memory" in fields:
+        readings.complete(fields["memory"])
     return Command(verb.op, fields, payload)
+
+
+NUMBERS = ("integer", "number", "count", "decimal", "share")  # kinds
 
 
 def _rows(verb: Verb) -> dict[str, Argument | Option]:
     """The verb's fields by the names they have in a line: those of the wire, without the unit."""
-    named = {row.wire.removesuffix("_ms"): row for row in verb.rows if row.wire}
+    wires = {row.wire.rpartition(".")[2].removesuffix("_ms"): row for row in verb.rows if row.wire}
+    named = {OWN_NAMES.get(name, name): row for name, row in wires.items()}
     if verb.op == "list":
         named["limit"] = LIMIT
     return named
@@ -231,10 +248,9 @@ def _payload(verb: Verb, given: dict[str, Any], members: dict[str, tuple[Any, st
         except (Base64Error, ValueError) as error:
             raise BadRequest(f"value_base64: {error}") from None
     if "value" not in given:
-        if verb.op == "set" or "extend" not in given:
-            raise BadRequest(
-                f"{verb.op} needs 'value' or 'value_base64'" + ("" if verb.op == "set" else " or 'extend'")
-            )
+        if verb.op == "set" or not given.keys() - {"key", "if_version"}:
+            others = "" if verb.op == "set" else " or 'extend' or what it is to be remembered by"
+            raise BadRequest(f"{verb.op} needs 'value' or 'value_base64'{others}")
         return b"", None
     value = given.pop("value")
     if isinstance(value, str):
@@ -251,25 +267,27 @@ def _field(row: Argument | Option, name: str, value: Any) -> Any:
         if not isinstance(value, bool):
             raise BadRequest(f"{name!r} must be true or false")
         return value
+    if row.kind in ("pair", "vector"):
+        return readings.metadata(name, value) if row.kind == "pair" else readings.vector(name, value)
     if row.many:
         if not (isinstance(value, list) and value):
             raise BadRequest(f"{name!r} must be a list")
-        return [_field(Argument(name, row.kind, row.help), name, item) for item in value]
+        return [_field(Argument(name, row.kind, row.help, choices=row.choices), name, item) for item in value]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(value, float) and not math.isfinite(value):
         raise BadRequest(f"{name!r} must be finite")
-    if not (isinstance(value, str) or (number and row.kind in ("duration", "integer", "number", "count"))):
-        raise BadRequest(f"{name!r} must be {'a number' if row.kind in ('integer', 'number', 'count') else 'a text'}")
-    text = f"{value:.6f}" if isinstance(value, float) else str(value)
+    if not (isinstance(value, str) or (number and row.kind in (*NUMBERS, "duration", "moment"))):
+        raise BadRequest(f"{name!r} must be {'a number' if row.kind in NUMBERS else 'a text'}")
+    text = f"{value:.6f}" if isinstance(value, float) and row.kind not in ("decimal", "share") else str(value)
     return read(Argument(name, row.kind, row.help, metavar=name, choices=row.choices), text)  # errors name the member
 
 
 def _accepted(command: Command, reply: Any, payload: bytes) -> str:
     if command.op == "list":
-        import msgpack
-
         rows = ", ".join(render.object_of(render.entry(row)) for row in msgpack.unpackb(payload))
         members = [("entries", f"[{rows}]"), ("cursor", render.dump(reply.get("cursor")))]
+    elif command.op == "search":
+        members = found_members(command.fields, reply, msgpack.unpackb(payload))
     else:
         members = render.reply(command.op, command.fields, reply, payload)
     return render.object_of([("ok", "true"), *members]) + "\n"

@@ -6,6 +6,7 @@ import fcntl
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ from stash_cli.call import Call, address, connect
 from stash_memory.autostart import may_start
 from stash_memory.given import read_config
 from stash_protocol.errors import StashError, StorageDamaged, Unreachable
-from stash_protocol.types import format_size
+from stash_protocol.types import format_duration, format_size
 
 if TYPE_CHECKING:
     from stash_daemon.settings import Settings
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 SQLITE_NEEDED = (3, 51, 3)  # before it two connections could lose acknowledged commits (the WAL-reset bug)
 LITTLE_ROOM = 1 << 28  # bytes free on disk below which a warning is due: one namespace's quota in tier local
 TIMEOUT = 5.0  # seconds for the daemon to answer
+EMBEDDER_TIMEOUT = 15.0  # seconds: it may have to load its model
+EMBEDDER_CURES = {
+    "ollama": "run ollama serve, ollama pull the model, or set embedder_url and embedder_model",
+    "openai": "look at embedder_url, embedder_model and STASH_EMBEDDER_API_KEY",
+    "local": "install it again",
+    "hash": "look at embedder_dimensions",
+}
 
 
 class Finding(NamedTuple):
@@ -88,6 +96,7 @@ def examine(call: Call) -> Iterator[Finding]:
     yield _directory("data", settings.data_dir)
     yield _directory("logs", settings.log_dir)
     yield _room(settings.data_dir)
+    yield _embedder(settings)
     yield _socket(settings)
     idle, finding = _daemon(call)
     database = list(_database(settings)) if idle else []
@@ -169,6 +178,27 @@ def _room(path: str) -> Finding:
     if free < LITTLE_ROOM:
         return warn("disk", f"{format_size(free)} free: make room, or forget something")
     return ok("disk", f"{format_size(free)} free")
+
+
+def _embedder(settings: Settings) -> Finding:
+    """Has it embed a word. Without one that works search still goes, by keyword."""
+    from stash_daemon.search.embedders import EmbedderFailed, open_embedder
+
+    try:
+        embedder = open_embedder(settings)
+    except StashError as problem:
+        return fail("embedder", f"{problem.message}; no daemon starts with it")
+    if embedder is None:
+        return ok("embedder", "none, so search goes by keyword and by vectors that clients bring")
+    began = time.monotonic()
+    try:
+        (vector,) = embedder.embed(["hello"], timeout=EMBEDDER_TIMEOUT)
+    except EmbedderFailed as problem:
+        return warn("embedder", f"{embedder.name} {problem.message}: {EMBEDDER_CURES[settings.embedder]}")
+    finally:
+        embedder.close()
+    took = format_duration((time.monotonic() - began) * 1000)
+    return ok("embedder", f"{embedder.name}, {len(vector)} dimensions, {took} for a word")
 
 
 def _socket(settings: Settings) -> Finding:

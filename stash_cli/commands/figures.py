@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from stash_cli import render, streams
 from stash_cli.call import Call
+from stash_cli.commands import charts
 from stash_protocol.errors import Forbidden
 from stash_protocol.types import format_duration, format_size
 
@@ -31,20 +32,25 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 def stats(call: Call) -> None:
     """`stash stats`."""
-    reply, payload = call.ask()
+    reply, payload = call.ask({**call.fields(), **({} if call.get("prometheus") else {"analytics": True})})
     if call.get("prometheus"):
         if not payload:
             raise Forbidden("figures of the whole daemon need an API key with scope admin")
         text = bytes(payload).decode()
         call.print(text.rstrip("\n"), lambda: render.members_of({"prometheus": text}))
-    elif call.as_json:
-        streams.emit(render.dump(reply) + "\n")
+        return
+    found = reply["analytics"]
+    more = charts.rows(found)
+    if call.as_json:
+        streams.emit(render.dump({**reply, "analytics": charts.with_moments(found)}) + "\n")
     elif streams.is_colourful(1):
-        from rich.console import Console
+        from rich.console import Console, Group
 
-        Console(highlight=False).print(_shown(reply, []))
+        Console(highlight=False).print(Group(_shown(reply, []), "", _pairs(more)))
     else:
         streams.emit(_plain(_summary(reply), _requests(reply)))
+        if more:
+            streams.emit("\n" + "".join(f"{name:<24}{text}".rstrip() + "\n" for name, text in more))
 
 
 def _summary(reply: dict[str, Any]) -> list[tuple[str, str]]:
@@ -163,17 +169,25 @@ def _health(status: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _shown(
-    reply: dict[str, Any], health: list[tuple[str, str]], before: dict[str, Any] | None = None, seconds: float = 0
-) -> RenderableType:
-    from rich.console import Group
+def _pairs(rows: list[tuple[str, str]]) -> RenderableType:
     from rich.text import Text
 
     from stash_cli.tables import plain_table
 
-    summary = plain_table(("", 0), ("", 0), head=False)
-    for name, value in (*health, *_summary(reply)):
-        summary.add_row(Text(name, "dim"), Text(value))
+    table = plain_table(("", 0), ("", 0), head=False)
+    for name, value in rows:
+        table.add_row(Text(name, "dim"), Text(value))
+    return table
+
+
+def _shown(
+    reply: dict[str, Any], health: list[tuple[str, str]], before: dict[str, Any] | None = None, seconds: float = 0
+) -> RenderableType:
+    from rich.console import Group
+
+    from stash_cli.tables import plain_table
+
+    summary = _pairs([*health, *_summary(reply)])
     head, rows = _requests(reply, before, seconds)
     requests = plain_table((head[0], 0), *((name, 8) for name in head[1:]))
     for row in rows[:TOP_ROWS]:

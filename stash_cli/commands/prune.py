@@ -11,8 +11,12 @@ import msgpack
 
 from stash_cli import portable, render, streams
 from stash_cli.call import Call
+from stash_cli.commands import retention
 from stash_cli.commands.transfer import pages
 from stash_protocol.errors import BadRequest, Conflict, NotFound
+
+BROAD = frozenset(("older_than_ms", "keep_newest", "keep_highest_score", "dry_run"))
+"""Fields that name no part of the namespace: with these alone, retention is carried out too."""
 
 TOGETHER = 64  # entries deleted with one round trip
 
@@ -20,16 +24,23 @@ TOGETHER = 64  # entries deleted with one round trip
 def prune(call: Call) -> None:
     """`stash prune`."""
     fields = call.fields()
+    path: str | None = call.get("archive")
+    retaining = path is None and fields.keys() <= BROAD
     if fields.get("dry_run"):
         reply, keys = _condemned(call, fields)
+        if retaining:
+            reply["retention"], chosen = retention.carry_out(call.connect(), dry_run=True)
+            keys = list(dict.fromkeys([*keys, *(row["key"] for row in chosen if row["action"] == "delete")]))
         if keys or call.as_json:
             call.print("\n".join(keys), lambda: [*render.members_of(reply), ("keys", render.dump(keys))])
         return
-    path: str | None = call.get("archive")
     if path is None:
         reply, _ = call.ask()
     else:
         reply = _archive(call, fields, path)
+    if retaining:
+        call.connect().renew()
+        reply["retention"], _ = retention.carry_out(call.connect(), dry_run=False)
     if call.as_json:
         streams.emit(render.dump(reply) + "\n")
 
@@ -66,9 +77,9 @@ def _write(call: Call, path: str, keys: set[str], prefix: str) -> dict[str, dict
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab") as file:
             for rows in pages(call, prefix):
-                for row, value, tags in rows:
+                for row, value, tags, memory in rows:
                     if row["key"] in keys:
-                        file.write(portable.line_of(row, value, tags))
+                        file.write(portable.line_of(row, value, tags, memory))
                         written[row["key"]] = row
             file.flush()
             if stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, Protocol
 
@@ -24,6 +24,10 @@ class Bar(Protocol):
     def advance(self, count: int) -> None: ...
 
 
+Exported = tuple[dict[str, Any], bytes, list[str], dict[str, Any] | None]
+"""An entry, its value, its tags, and what it is remembered by."""
+
+
 def export(call: Call) -> None:
     """`stash export`."""
     path: str = call.get("file", "-")
@@ -31,17 +35,17 @@ def export(call: Call) -> None:
     watched = streams.is_colourful(2) and not (path == "-" and streams.is_terminal(1))
     total = connection.call("status")[0]["entries"] if watched else 0
     count = 0
-    with _output(path) as write, progress("export", total, shown=watched) as bar:
+    with output(path) as write, progress("export", total, shown=watched) as bar:
         for rows in pages(call, call.get("prefix", "")):
-            for row, value, tags in rows:
-                write(portable.line_of(row, value, tags))
+            for row, value, tags, memory in rows:
+                write(portable.line_of(row, value, tags, memory))
             count += len(rows)
             bar.advance(len(rows))
     if path != "-" and (call.as_json or streams.is_terminal(2)):
-        _tell(call, f"exported {count:,} entries to {path}", {"exported": count, "file": path})
+        tell(call, f"exported {count:,} entries to {path}", {"exported": count, "file": path})
 
 
-def pages(call: Call, prefix: str) -> Iterator[list[tuple[dict[str, Any], bytes, list[str]]]]:
+def pages(call: Call, prefix: str) -> Iterator[list[Exported]]:
     """All live entries under a prefix, page by page."""
     connection, cursor = call.connect(), ""
     while True:
@@ -54,7 +58,7 @@ def pages(call: Call, prefix: str) -> Iterator[list[tuple[dict[str, Any], bytes,
 
 
 @contextmanager
-def _output(path: str) -> Iterator[Any]:
+def output(path: str) -> Iterator[Any]:
     """What takes the lines."""
     if path == "-":
         yield streams.emit
@@ -65,6 +69,11 @@ def _output(path: str) -> Iterator[Any]:
 
 def import_(call: Call) -> None:
     """`stash import`."""
+    read_in(call, lambda _memory: None)
+
+
+def read_in(call: Call, check: Callable[[dict[str, Any] | None], None]) -> None:
+    """Read entries of which each passes a check of its memory, which raises BadRequest."""
     path: str = call.get("file")
     if path == "-":
         streams.refuse_terminal("name the file, or pipe it in")
@@ -72,7 +81,7 @@ def import_(call: Call) -> None:
     default_ttl = connection.welcome()["default_ttl_ms"]
     done = {"imported": 0, "skipped": 0, "clamped": 0}
     with _input(path) as file, progress("import", streams.size_of(file.fileno()), shown=streams.is_colourful(2)) as bar:
-        for first, rows, size in _batches(file, default_ttl):
+        for first, rows, size in _batches(file, default_ttl, check):
             connection.renew()
             payload: bytes = msgpack.packb(rows)
             try:
@@ -85,7 +94,7 @@ def import_(call: Call) -> None:
             for name in done:
                 done[name] += reply[name]
             bar.advance(size)
-    _tell(call, ", ".join(f"{count:,} {name}" for name, count in done.items() if count or name == "imported"), done)
+    tell(call, ", ".join(f"{count:,} {name}" for name, count in done.items() if count or name == "imported"), done)
 
 
 @contextmanager
@@ -97,7 +106,9 @@ def _input(path: str) -> Iterator[IO[bytes]]:
         raise BadRequest(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from None
 
 
-def _batches(file: IO[bytes], default_ttl: int) -> Iterator[tuple[int, list[Any], int]]:
+def _batches(
+    file: IO[bytes], default_ttl: int, check: Callable[[dict[str, Any] | None], None]
+) -> Iterator[tuple[int, list[Any], int]]:
     """Rows for one request, the number of their first line, and how many bytes of the file they took."""
     rows: list[Any] = []
     first, values, size, number = 1, 0, 0, 0
@@ -109,10 +120,12 @@ def _batches(file: IO[bytes], default_ttl: int) -> Iterator[tuple[int, list[Any]
             )
         if line.strip():
             try:
-                rows.append(portable.row_of(line, default_ttl))
+                row = portable.row_of(line, default_ttl)
+                check(row[5])
             except BadRequest as problem:
                 raise BadRequest(f"line {number}: {problem.message}; the lines before it were imported") from None
-            values += len(rows[-1][3])
+            rows.append(row)
+            values += len(row[3])
         size += len(line)
         if len(rows) == MAX_ROWS or values > PAGE:
             yield first, rows, size
@@ -147,7 +160,8 @@ class _RichBar:
         self._shown.advance(self._task, count)
 
 
-def _tell(call: Call, text: str, values: dict[str, Any]) -> None:
+def tell(call: Call, text: str, values: dict[str, Any]) -> None:
+    """Say what was done, or answer it as JSON."""
     if call.as_json:
         streams.emit(render.dump(values) + "\n")
     else:

@@ -76,7 +76,8 @@ def free_port() -> int:
     return port
 
 
-def _end(home: str) -> None:
+def end(home: str) -> None:
+    """Kill the daemon of a home, if one runs, and remove the home."""
     with contextlib.suppress(OSError, ValueError):
         os.kill(int(Path(home, "daemon.lock").read_text()), signal.SIGKILL)
     shutil.rmtree(home, ignore_errors=True)
@@ -86,7 +87,7 @@ def _end(home: str) -> None:
 def _shared_home() -> Iterator[str]:
     home = tempfile.mkdtemp(prefix="st")  # a socket's path must be short, and pytest's are not
     yield home
-    _end(home)
+    end(home)
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def own() -> Iterator[Command]:
     """A stash for one test alone; nothing runs yet."""
     home = tempfile.mkdtemp(prefix="st")
     yield Command(home)
-    _end(home)
+    end(home)
 
 
 @pytest.fixture
@@ -109,4 +110,4 @@ def two() -> Iterator[tuple[Command, Command]]:
     homes = [tempfile.mkdtemp(prefix="st") for _ in range(2)]
     yield Command(homes[0]), Command(homes[1])
     for home in homes:
-        _end(home)
+        end(home)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import free_port
+from tests.support import fake_embedders as fakes
 
 
 def found(own, subject: str, **environment: str) -> tuple[str, str]:
@@ -106,3 +107,19 @@ def test_a_daemon_that_no_verb_may_start_is_worth_a_warning(own) -> None:
         "ok",
         f"none runs at unix://{own.home}/stash.sock; any verb starts one",
     )
+
+
+def test_an_embedder_is_tried_and_what_ails_it_is_said(own) -> None:
+    assert found(own, "embedder")[0] == "ok"
+    with fakes.fake_embedder() as fake:
+        environment = {"STASH_EMBEDDER": "ollama", "OLLAMA_HOST": fake.url}
+        verdict, said = found(own, "embedder", **environment)
+        assert (verdict, said.split(",")[:2]) == ("ok", ["ollama:nomic-embed-text", " 16 dimensions"])
+        fake.reply = fakes.status(404)
+        verdict, said = found(own, "embedder", **environment)
+        assert (verdict, "has no such model" in said, "ollama pull" in said) == ("warn", True, True)
+        fake.stop()
+        verdict, said = found(own, "embedder", **environment)
+        assert (verdict, "Connection refused" in said) == ("warn", True)
+    verdict, said = found(own, "embedder", STASH_EMBEDDER="ollama", STASH_EMBEDDER_URL="nonsense")
+    assert (verdict, "embedder_url" in said) == ("fail", True)

@@ -7,13 +7,51 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from stash_cli import app, hot
-from stash_cli.call import carry_out
+from stash_cli import app
+from stash_cli.call import carry_out, load
 from stash_cli.fast import parse
-from stash_cli.verbs import HOT_VERBS
+from stash_cli.verbs import VERBS
+
+VECTOR = str(Path(__file__).with_name("vector.json"))
+MOMENTS = ["--after", "2026-01-01", "--before=2026-03-01T00:00Z"]
+FILTERS = [
+    *["--tag", "t", "--tag=u", "--all-tags", "u", "--group", "g/1", "--group-prefix", "g", "--segments"],
+    *["--kind", "memory", "--role", "user", "--role", "tool", *MOMENTS, "--min-score", "-1", "--where", "a=1"],
+    *["--archived", "--offset", "0", "--order", "newest", "--importance-weight", "0.5", "--half-life", "1d"],
+]
+NEAR = ["--mode", "vector", "--embedding", VECTOR, "--model", "m"]
+
+MEMORIES = [
+    (["set", "m", "v", "--text", "red apples", "--group", "g/1", "--role", "user", "--score", "-0.5"], b""),
+    (["set", "n", "green apples", "--embed", "--meta", "a=1", "--meta=b=x", "--at", "2026-02-01", "--tag", "u"], b""),
+    (["set", "o", "v", "--embedding", VECTOR, "--model", "m", "--importance", "1", "--kind", "memory"], b""),
+    (["set", "o", "v", "--embed", "--no-embed"], b""),
+    (["set", "o", "v", "--score", "x"], b""),
+    (["set", "o", "v", "--no-embed", "--text", "blue apples", "--wait-embedding", "--json"], b""),
+    (
+        ["update", "n", "--text", "other apples", "--group", "g/1", "--role", "user", "--score", "1", "--meta", "a=1"],
+        b"",
+    ),
+    (["update", "o", "--embedding", VECTOR, "--model", "m", "--importance", "0", "--at", "2026-02-02"], b""),
+    (["update", "o", "w", "--embed", "--json"], b""),
+    (["update", "o", "--no-embed", "--wait-embedding"], b""),
+    (["search"], b""),
+    (["search", "apples"], b""),
+    (["search", "apples", *FILTERS, "--prefix", "n"], b""),
+    (["search", "--limit", "1", *NEAR, "--explain"], b""),
+    (["search", "apples", "-k", "1", "--budget", "2", "--json"], b""),
+    (["search", "--like", "absent"], b""),
+    (["search", "--where", "x"], b""),
+    (["search", "--", "-v"], b""),
+    (["context", "--budget", "3"], b""),
+    (["context", "n", "--query", "apples", *FILTERS], b""),
+    (["context", *NEAR, "-k", "1", "--json"], b""),
+    (["context", "--like", "absent"], b""),
+]
 
 FAST = [  # what the fast parser must understand, in an order that gives each something to work on
     (["set", "k", "v"], b""),
@@ -71,6 +109,7 @@ FAST = [  # what the fast parser must understand, in an order that gives each so
     (["list", "-l"], b""),
     (["list", "-0"], b""),
     (["list", "--long", "k", "--limit", "1"], b""),
+    (["list", "--reverse"], b""),
     (["list", "--tag", "a", "--json"], b""),
     (["list", "--limit", "2", "--json"], b""),
     (["list", "--cursor", "k", "--limit=0"], b""),
@@ -86,9 +125,13 @@ FAST = [  # what the fast parser must understand, in an order that gives each so
     (["get", "k", "--socket", "/dev/null/nobody"], b""),
     (["set"], b"made"),
     (["set", "-", "--json"], b"made"),
+    *MEMORIES,
 ]
 
 LEFT_TO_TYPER = [
+    (["search", "two", "words"], b""),
+    (["context", "--help"], b""),
+    (["set", "k", "v", "--text"], b""),
     (["get"], b""),
     (["get", "k", "more"], b""),
     (["get", "k", "--nonsense"], b""),
@@ -133,7 +176,7 @@ def by_fast_parser(words: list[str]) -> int:
     found = parse(words)
     assert found is not None, "the fast parser does not understand it"
     verb, typed = found
-    return carry_out(verb, typed, getattr(hot, verb.run.partition(":")[2]))
+    return carry_out(verb, typed, load(verb))
 
 
 def run(way, words, stdin, capfdbinary) -> tuple[int, str, str]:
@@ -167,9 +210,10 @@ def test_what_is_not_right_is_left_to_typer() -> None:
 
 def test_the_table_tries_every_option_of_every_hot_verb() -> None:
     tried = {(words[0], word.partition("=")[0]) for words, _ in FAST for word in words}
-    for verb in HOT_VERBS:
-        for option in verb.options:
-            assert any((name, flag) in tried for name in (verb.name, verb.alias) for flag in option.flags), option.flags
+    for verb in VERBS:
+        for option in verb.options if verb.hot else ():
+            names = (verb.name, verb.alias)
+            assert any((name, flag) in tried for name in names for flag in option.flags), (verb.name, option.flags)
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,7 @@ def test_list_prints_keys_as_they_are(own) -> None:
         own.ok("set", key, "v")
     assert own.ok("list").decode().splitlines() == ["a b", "a/1", "a/ü", "b"]
     assert own.ok("ls", "a/").decode().splitlines() == ["a/1", "a/ü"]
+    assert own.ok("ls", "a/", "--reverse", "--limit", "1").decode().splitlines() == ["a/ü"]
     long = own.ok("list", "-l").decode().splitlines()
     assert long[0].split() == ["SIZE", "TTL", "AGE", "KEY"]
     assert [line.split(maxsplit=4)[4] for line in long[1:]] == ["a b", "a/1", "a/ü", "b"]

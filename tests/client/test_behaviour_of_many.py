@@ -43,6 +43,35 @@ def test_a_batch_is_all_or_nothing(stash: Any) -> None:
     assert stash.batch().run() == []
 
 
+def test_lists_are_popped_and_their_tail_is_read(stash: Any) -> None:
+    for item in (1, {"a": "ü"}, None, [2.5]):
+        stash.append("l", item, ttl=60)
+    assert stash.tail("l", 2) == [None, [2.5]]
+    assert stash.append("many", [1, [2]], many=True, max_len=9) == 2
+    assert stash.pipeline().append("many", (3, "x"), many=True).get("many").run() == [4, [1, [2], 3, "x"]]
+    assert stash.tail("l", 99, touch=True) == [1, {"a": "ü"}, None, [2.5]]
+    assert [stash.pop("l"), stash.pop("l", "empty"), stash.pop("l", first=True)] == [[2.5], None, 1]
+    assert stash.batch().append("l", "new").pop("l", first=True).tail("l", 5).run() == [2, {"a": "ü"}, ["new"]]
+    assert stash.pipeline().pop("l").pop("l", "empty").tail("absent", 5).run() == ["new", "empty", []]
+    assert [stash.pop("absent"), stash.tail("l", 1), stash.get("l")] == [None, [], []]
+    stash.set("text", "x")
+    for refused in (lambda: stash.pop("text"), lambda: stash.tail("text", 1), lambda: stash.tail("l", 0)):
+        with pytest.raises(BadRequest):
+            refused()
+
+
+def test_the_last_entries_can_be_had_first_and_no_more_than_wanted(stash: Any) -> None:
+    with stash.pipeline() as pipeline:
+        for number in range(1002):
+            pipeline.set(f"n/{number:04}", b"")
+    assert [entry.key for entry in stash.list("n/", limit=2, reverse=True)] == ["n/1001", "n/1000"]
+    assert [entry.key for entry in stash.list("n/", limit=1001)][-1] == "n/1000"
+    backwards = [entry.key for entry in stash.list("n/", reverse=True)]
+    assert backwards == sorted(backwards, reverse=True)
+    assert len(backwards) == 1002
+    assert list(stash.list(limit=0)) == []
+
+
 def test_a_block_that_fails_sends_no_batch(stash: Any) -> None:
     def fail() -> None:
         with stash.batch() as batch:
@@ -70,6 +99,8 @@ def test_a_pipeline_answers_each_on_its_own_and_in_order(stash: Any) -> None:
     assert isinstance(results[2], BadRequest)
     assert isinstance(results[3], NotFound)
     assert results[4] == 1
+    [entry, missing] = stash.pipeline().entry("a").entry("absent").run()
+    assert (entry.value, entry.version, isinstance(missing, NotFound)) == (1, results[0].version, True)
 
 
 def test_a_pipeline_of_large_values_both_ways_comes_through(stash: Any) -> None:

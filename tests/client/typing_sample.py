@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import assert_type
+from typing import Any, assert_type
 
 from stash_memory import (
     ApiKey,
     AsyncStash,
     Conflict,
+    Conversation,
     Entry,
     Event,
     Imported,
     IssuedApiKey,
+    Message,
     Pruned,
     Remaining,
     Stash,
@@ -38,6 +40,7 @@ def waiting() -> None:
         assert_type(stash.ttl("k"), float)
         assert_type(stash.exists("k"), bool)
         assert_type(stash.incr("n", step), int)
+        assert_type(stash.tail("l", 3)[0], Any)
         for each in stash.list(prefix="a/"):
             assert_type(each, Entry)
         for event in stash.watch("a/"):
@@ -55,9 +58,22 @@ def waiting() -> None:
             assert_type(error.retry_after, float | None)
 
 
+def memories() -> None:
+    with Stash() as stash:
+        assert_type(stash.episodes.add(task_id="t", reward=0.5, state_embedding=[1.0], tags=["a"]), Entry)
+        assert_type(stash.episodes.query([1.0], min_reward=0.5, task_id_prefix="t")[0].reward, float | None)
+        assert_type(stash.episodes.prune(keep_highest_reward=3), Pruned)
+        assert_type(stash.messages.add(conversation_id="c", role="user", content="x"), Entry)
+        for message in stash.messages.list("c"):
+            assert_type(message, Message)
+        for conversation in stash.conversations.list():
+            assert_type(conversation, Conversation)
+
+
 async def awaited() -> None:
     async with AsyncStash(backend="sqlite", path="x.db") as stash:
         assert_type(await stash.set("k", "v"), Entry)
+        assert_type((await stash.conversations.stats("c")).tokens, int | None)
         async for each in stash.list():
             assert_type(each, Entry)
         async with await stash.watch() as watch:

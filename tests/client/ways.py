@@ -14,6 +14,7 @@ from tests.support.daemon import RunningDaemon
 
 EMBEDDED = ("memory", "sqlite")
 DAEMON = ("unix", "tcp")
+VIEWS = ("api_keys", "retention", "episodes", "messages", "conversations")
 WAYS = [f"{mode}-{way}" for mode in ("sync", "async") for way in (*EMBEDDED, *DAEMON)]
 
 
@@ -58,7 +59,7 @@ class Awaited:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.inner, name)
         if not callable(found):
-            return Awaited(found, self._runner) if name == "api_keys" else found
+            return Awaited(found, self._runner) if name in VIEWS else found
         return lambda *args, **options: self.settle(found(*args, **options))
 
     def __len__(self) -> int:

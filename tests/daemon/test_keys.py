@@ -207,17 +207,17 @@ DIGEST = "0" * 64
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[keys.a]\nsha256 = 'x'", "keys.a: Expected `str` matching regex '^[0-9a-f]{64}$' - at `$.sha256`"),
-        ("[keys.a]\ntier = 'pro'", "keys.a: Object missing required field `sha256`"),
-        (f"[keys.a]\nsha256 = '{DIGEST}'\nteir = 'pro'", "keys.a: Object contains unknown field `teir`"),
-        (f"[keys.a]\nsha256 = '{DIGEST}'\nscopes = ['all']", "keys.a: Invalid enum value 'all' - at `$.scopes[0]`"),
+        ("[keys.a]\nsha256 = 'x'", "keys.a: sha256 is not written as it must be"),
+        ("[keys.a]\ntier = 'pro'", "keys.a: sha256 is missing"),
+        (f"[keys.a]\nsha256 = '{DIGEST}'\nteir = 'pro'", "keys.a: there is no field teir"),
+        (f"[keys.a]\nsha256 = '{DIGEST}'\nscopes = ['all']", "keys.a: scopes cannot be 'all'"),
         (
             f"[keys.a]\nsha256 = '{DIGEST}'\ntier = 'gold'",
             "keys.a: there is no tier 'gold'; there are enterprise, free",
         ),
         (
             f"[keys.a]\nsha256 = '{DIGEST}'\nexpires_at = 2026-01-01T00:00:00",
-            "keys.a: Expected `datetime` with a timezone component - at `$.expires_at`",
+            "keys.a: expires_at: Expected `datetime` with a timezone component",
         ),
         (
             f"[keys.a]\nsha256 = '{DIGEST}'\n[keys.b]\nsha256 = '{DIGEST}'",

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stash_daemon import settings as page
+from stash_daemon.rules import LISTS, RULE_SETTINGS
 from stash_daemon.setting import Setting, read, written
 from stash_daemon.settings import DAY, HOUR, MIB, MINUTE, SETTINGS, TIER_SETTINGS, describe, load
 from stash_protocol import address
@@ -295,3 +296,93 @@ def documented(table: dict[str, Setting]) -> list[str]:
 
 def _default(setting: Setting) -> str:
     return "see below" if setting.default == "" else f"`{written(setting, setting.default)}`"
+
+
+# ── retention ──
+
+RULES = """
+[retention]
+every = "12h"
+archive_below = 0.5
+delete_after = "off"
+
+[[retention.rules]]
+name = "spared"
+action = "extend"
+roles = "user"
+importance_from = 0.6
+keep = "90d"
+
+[[retention.rules]]
+action = "delete"
+tags = ["draft", "scratch"]
+older_than = "7d"
+"""
+
+
+def test_the_section_of_retention_is_read_with_its_rules_in_order(home: Home) -> None:
+    found = load({}, home(RULES))
+    assert (found.retention_every, found.retention_archive_below) == (12 * HOUR, 0.5)
+    assert (found.retention_delete_after, found.retention_archive_after) == (None, 30 * DAY)
+    spared, second = found.rules
+    assert (spared.name, spared.action, spared.roles, spared.keep) == ("spared", "extend", ("user",), 90 * DAY)
+    assert (second.name, second.tags, second.older_than) == ("rule 2", ("draft", "scratch"), 7 * DAY)
+
+
+def test_retention_is_set_by_flags_and_variables_too(home: Home) -> None:
+    assert load({}, home(RULES, STASH_RETENTION_EVERY="2h")).retention_every == 2 * HOUR
+    assert load({"retention-archive-below": ".2"}, home(RULES)).retention_archive_below == 0.2
+    assert load({"retention-every": "off"}, home(RULES)).retention_every is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("retention = 1", "retention is written as section [retention]"),
+        ('retention_every = "1d"', "retention_every is written as every in section [retention]"),
+        ('[retention]\nevry = "1d"', "retention.evry: there is no such setting of retention; did you mean every?"),
+        ('[retention]\nevery = "1s"', "retention.every must be a duration"),
+        ("[retention]\narchive_below = 1.5", "retention.archive_below must be a number, 0 to 1, not 1.5"),
+        ("[retention]\narchive_below = nan", "retention.archive_below must be a number"),
+        ("[retention]\narchive_below = -0.1", "retention.archive_below must be a number"),
+        ("[retention]\nrules = 1", "retention.rules are written as sections [[retention.rules]]"),
+        ('[[retention.rules]]\ntags = "t"', "retention.rules[1].action is missing; it must be archive, delete or"),
+        ('[[retention.rules]]\naction = "drop"', "retention.rules[1].action must be archive, delete or extend"),
+        ('[[retention.rules]]\naction = "delete"', "retention.rules[1] has no condition, and would delete every"),
+        (
+            '[[retention.rules]]\naction = "delete"\nolder_than = "x"',
+            "retention.rules[1].older_than must be a duration",
+        ),
+        (
+            '[[retention.rules]]\naction = "delete"\nolder = "1d"',
+            "retention.rules[1].older: there is no such setting of a rule; did you mean older_than?",
+        ),
+        (
+            '[[retention.rules]]\naction = "delete"\nroles = ["robot"]',
+            "retention.rules[1].roles must be of system, user, assistant, tool, not 'robot'",
+        ),
+        ('[[retention.rules]]\naction = "delete"\ntags = []', "retention.rules[1].tags must be a text"),
+        ('[[retention.rules]]\naction = "delete"\ntags = [1]', "retention.rules[1].tags must be a text"),
+        ('[[retention.rules]]\naction = "extend"\ntags = "t"', "retention.rules[1].keep is missing"),
+        (
+            '[[retention.rules]]\naction = "delete"\ntags = "t"\nkeep = "1d"',
+            "retention.rules[1].keep does not go with action delete",
+        ),
+        (
+            '[[retention.rules]]\nname = "a"\naction = "delete"\ntags = "t"\n' * 2,
+            "retention.rules[2].name: there is another rule 'a'",
+        ),
+    ],
+)
+def test_a_rule_that_is_wrong_is_named_with_file_and_setting(text: str, said: str, home: Home, tmp_path: Path) -> None:
+    message = refusal({}, home(text))
+    assert message.startswith(f"{tmp_path}/config.toml: ")
+    assert said in message
+
+
+def test_the_page_of_the_docs_has_every_setting_of_a_rule() -> None:
+    text = CONFIGURATION.read_text()
+    for name, setting in RULE_SETTINGS.items():
+        assert f"| `{name}` | {setting.meaning} |" in text
+    for name, meaning in LISTS.items():
+        assert f"| `{name}` | {meaning} |" in text

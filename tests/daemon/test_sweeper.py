@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from stash_daemon.engine import Engine
+from stash_daemon.engine.pruning import rest
+from stash_daemon.store import LOG_PAGES
 from stash_protocol.operations import Extend, Ping, Set, Watch
-from tests.daemon.doors.inprocess import Desk, open_door, until
+from tests.daemon.doors.inprocess import PATIENCE, Desk, open_door, until
 
 
 def rows(engine: Engine) -> int:
@@ -105,3 +109,22 @@ def test_the_log_is_emptied_once_there_is_a_pause(tmp_path: Path) -> None:
             await until(lambda: (tmp_path / "x.db-wal").stat().st_size == 0)
 
     asyncio.run(scenario())
+
+
+def test_the_log_begins_anew_under_load_and_the_loop_never_syncs_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with open_door(str(tmp_path / "x.db"), sweeping=True) as desk:
+            store, lengths = desk.engine.store, [0]
+            store.finish_checkpoint = lambda: pytest.fail("the loop moved the log")  # type: ignore[method-assign]
+            wire = await desk.connect()
+            async with asyncio.timeout(PATIENCE):
+                while store.log_pages >= lengths[-1]:
+                    lengths.append(store.log_pages)
+                    await wire.call(Set(id=1, key="k"), b"v" * 500_000)
+            assert max(lengths) > LOG_PAGES
+
+    asyncio.run(scenario())
+
+
+def test_after_a_slice_others_have_three_times_as_long_and_never_less_than_it_takes_to_serve_a_hundred() -> None:
+    assert [rest(took) for took in (0.0, 0.001, 0.010)] == [0.004, 0.004, 0.030]

@@ -219,6 +219,7 @@ def test_while_the_audit_cannot_be_written_nothing_is_written_and_all_is_read(au
                 (op.Set(key="k"), b"new"), (op.Set(), b"new"), (op.Update(key="k", type="text"), b"new"),
                 (op.Extend(key="k", by_ms=5), b""), (op.Forget(keys=["k"]), b""), (op.Clear(prefix=""), b""),
                 (op.Incr(key="n"), b""), (op.Append(key="l"), b"1"), (op.Get(key="k", touch=True), b""),
+                (op.Pop(key="l"), b""), (op.Tail(key="l", touch=True), b""),
                 (op.Batch(), framed((op.Set(key="k"), b"new"))), (op.Prune(keep_newest=0), b""),
                 (op.Import(replace=True), packed([["k", "text", 5, b"new", []]])),
             ]  # fmt: skip

@@ -45,7 +45,7 @@ def line(daemon: RunningDaemon) -> Iterator[Line]:
 
 def unharmed(line: Line) -> None:
     """The connection serves, and all is as it was."""
-    held = {entry["key"]: content for entry, content, _ in exported(line)}
+    held = {entry["key"]: content for entry, content, *_ in exported(line)}
     assert held == {"k": b"small", "l": b"[1]"}
     answer(line, op.Set(key="k"), b"x" * MIB)
     assert value(line, "k") == b"x" * MIB

@@ -108,5 +108,5 @@ def test_made_keys_of_many_connections_are_all_different(daemon: RunningDaemon) 
     assert (len(keys), max(keys.values())) == (CONNECTIONS * SETS, 1)
     with tenant(daemon, "makers") as line:
         assert answer(line, op.GetStatus())["entries"] == len(keys)
-        held = {entry["key"]: value for entry, value, _ in exported(line)}
+        held = {entry["key"]: value for entry, value, *_ in exported(line)}
     assert held == {key: value for lot in lots for key, value in lot.items()}

@@ -1,76 +1,133 @@
-"""Durability: a write that was acknowledged is there after ``kill -9``."""
+"""Durability: a write that was acknowledged is there after ``kill -9``, whatever the daemon was doing.
+
+`make torture` goes on with the same rounds for a thousand of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from concurrent.futures import ThreadPoolExecutor
+import tomllib
 
-import apsw
 import pytest
 
 from stash_protocol import operations as op
-from tests.support.daemon import RunningDaemon, eventually
-from tests.support.tenants import exported
+from tests.support.daemon import Line, RunningDaemon, eventually
+from tests.support.tenants import answer, exported, packed
+from tests.torture import crash
 
-WRITERS, ROUNDS, ACKNOWLEDGED = 4, 10, 20
-WINDOW = 8  # writes of each writer under way at once
-
-
-def write_until_killed(daemon: RunningDaemon, name: str, acknowledged: dict[str, bytes]) -> None:
-    """Set one key after the other; note what is acknowledged."""
-    sent: dict[int, tuple[str, bytes]] = {}
-    try:
-        with daemon.connect() as line:
-            for number in range(1_000_000):
-                key, value = f"{name}/{number}", f"value of {number}".encode() * 20
-                sent[line.send(op.Set(key=key), value)] = (key, value)
-                if len(sent) >= WINDOW:
-                    envelope, _ = line.read()
-                    assert "reply" in envelope, envelope
-                    key, value = sent.pop(envelope["id"])
-                    acknowledged[key] = value
-    except (EOFError, ConnectionError):
-        pass
+ROUNDS = 15  # for each of four seeds: sixty
+ACKNOWLEDGED = 20
 
 
-def kill_amid_writes(daemon: RunningDaemon, number: int) -> dict[str, bytes]:
-    """What four writers had been promised when the daemon was killed."""
-    promises: list[dict[str, bytes]] = [{} for _ in range(WRITERS)]
-    with ThreadPoolExecutor(WRITERS) as pool:
-        jobs = [
-            pool.submit(write_until_killed, daemon, f"{number}/{writer}", promised)
-            for writer, promised in enumerate(promises)
-        ]
-        try:
-            eventually(lambda: all(len(promised) >= ACKNOWLEDGED for promised in promises))
-        finally:
-            daemon.kill()
-        for job in jobs:
-            job.result()
-    return {key: value for promised in promises for key, value in promised.items()}
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_that_was_acknowledged_is_lost_by_a_kill(seed: int) -> None:
+    assert crash.run(ROUNDS, seed) >= ROUNDS * crash.LEAST_ACKNOWLEDGED
 
 
-def integrity(daemon: RunningDaemon) -> list[str]:
-    (path,) = daemon.home.rglob("stash.db")
-    connection = apsw.Connection(str(path))
-    try:
-        return [row[0] for row in connection.execute("PRAGMA integrity_check")]
-    finally:
-        connection.close()
+def test_nothing_is_lost_where_every_commit_is_synced_either() -> None:
+    assert crash.run(3, 7, durability="full") >= 3 * crash.LEAST_ACKNOWLEDGED
 
 
-@pytest.mark.parametrize("durability", ["normal", "full"])
-def test_nothing_that_was_acknowledged_is_lost_by_a_kill(durability: str) -> None:
-    promised: dict[str, bytes] = {}
-    with RunningDaemon("--durability", durability) as daemon:
-        for number in range(ROUNDS if durability == "normal" else 2):
-            promised |= kill_amid_writes(daemon, number)
-            assert integrity(daemon) == ["ok"]
-            daemon.restart()
+# ── inside of what takes long ──
+
+PAGES, ROWS, KEPT = 4, 1000, 10
+LONG = {
+    "prune": op.Prune(keep_newest=KEPT, prefix="prey/"),
+    "clear": op.Clear(prefix="prey/"),
+    "export": op.Export(),
+    "list": op.List(),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_kill_inside_of_a_long_operation_leaves_each_entry_whole(name: str) -> None:
+    """Some are gone, if they were to go; what was not meant is all there; and the same again goes through."""
+    with RunningDaemon() as daemon:
+        inside, delay = 0, 0.008
+        while inside < 2:
             with daemon.connect() as line:
-                held = {entry["key"]: value for entry, value, _ in exported(line)}
-            lost = {key for key, value in promised.items() if held.get(key) != value}
-            assert not lost, f"round {number}: {len(lost)} of {len(promised)}"
+                before = filled(line)
+                line.call(op.Ping())
+            if crash.killed_within(daemon, LONG[name], delay):
+                inside += 1
+            delay *= 0.7  # until it is not over yet
+            crash.whole(daemon)
+            assert crash.restarted(daemon) <= crash.READY_WITHIN
+            with daemon.connect() as line:
+                after = {entry["key"]: value for entry, value, *_ in exported(line)}
+                assert all(after[key] == value for key, value in before.items() if key in after)
+                gone = before.keys() - after.keys()
+                assert all(key.startswith("prey/") for key in gone)
+                assert not gone or name in ("prune", "clear")
+                answer(line, LONG[name])
+
+
+def filled(line: Line) -> dict[str, bytes]:
+    """Some thousand entries, most of which a prune would take."""
+    for page in range(PAGES):
+        name = "prey" if page else "kept"
+        rows = [[f"{name}/{page}/{n}", "bytes", crash.HOUR, b"%d" % n * 20, []] for n in range(ROWS)]
+        answer(line, op.Import(replace=True), packed(rows))
+    return {entry["key"]: value for entry, value, *_ in exported(line)}
+
+
+# ── inside of a change of API keys ──
+
+
+class Administrator:
+    """Makes API keys, and rotates or revokes some of them, until the daemon dies.
+
+    Attributes:
+        known: what each name's API key is; None: revoked. The one that is being changed is left out.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, str | None] = {}
+        self.changes = 0
+        self._made = 0
+
+    def work(self, daemon: RunningDaemon) -> None:
+        with contextlib.suppress(EOFError, ConnectionError), daemon.connect() as line:
+            while True:
+                self._made += 1
+                name = f"bot-{self._made}"
+                secret = self._change(line, name, op.KeyCreate(name=name))
+                if self._made % 3 == 1:
+                    secret = self._change(line, name, op.KeyRotate(name=name))
+                elif self._made % 3 == 2:
+                    secret = self._change(line, name, op.KeyRevoke(name=name))
+                self.known[name] = secret
+
+    def _change(self, line: Line, name: str, request: op.Request) -> str | None:
+        secret: str | None = answer(line, request).get("api_key")
+        self.changes += 1
+        return secret
+
+
+def test_a_kill_inside_of_a_change_of_api_keys_leaves_the_old_ones_or_the_new() -> None:
+    admin = Administrator()
+    with RunningDaemon() as daemon:
+        for _ in range(6):
+            before = admin.changes
+            working = threading.Thread(target=admin.work, args=[daemon])
+            working.start()
+            try:
+                eventually(lambda before=before: admin.changes >= before + ACKNOWLEDGED)
+            finally:
+                daemon.kill()
+                working.join()
+            tables = tomllib.loads((daemon.home / "config.toml").read_text())["keys"]
+            assert {name for name, secret in admin.known.items() if secret} - tables.keys() == set()
+            assert {name for name, secret in admin.known.items() if not secret} & tables.keys() == set()
+            assert crash.restarted(daemon) <= crash.READY_WITHIN
+            with daemon.connect() as line:
+                assert {api_key["name"] for api_key in answer(line, op.KeyList())["keys"]} == tables.keys()
+            for secret in filter(None, admin.known.values()):
+                daemon.connect(api_key=secret).close()
+
+
+# ── what is counted ──
 
 
 def test_a_counter_is_as_high_as_it_was_said_to_be() -> None:

@@ -95,6 +95,10 @@ class History(RuleBasedStateMachine):
             case replies.Number(), Kept():
                 assert body.number == int(expected.value)
                 self.check_entry(body.entry, expected)
+            case replies.Length(), (Kept() as row, bytes() as content):
+                assert value == content
+                assert body.length == len(msgspec.json.decode(row.value))
+                self.check_entry(body.entry, row)
             case replies.Length(), Kept():
                 assert body.length == len(msgspec.json.decode(expected.value))
                 self.check_entry(body.entry, expected)
@@ -196,6 +200,12 @@ class History(RuleBasedStateMachine):
     @rule(key=keys, item=st.sampled_from([b"1", b'"x"', b"[]"]), most=st.none() | st.integers(1, 3), ttl=ttls)
     def append(self, key: str, item: bytes, most: int | None, ttl: int | None) -> None:
         self.both(op.Append(key=key, max_len=most, ttl_ms=ttl), item)
+        self.both(op.Append(key=key, many=True, max_len=most), b"[%s,%s]" % (item, item))
+
+    @rule(key=keys, first=st.booleans(), count=st.integers(1, 3), touch=st.booleans())
+    def pop_and_tail(self, key: str, first: bool, count: int, touch: bool) -> None:
+        self.both(op.Tail(key=key, count=count, touch=touch))
+        self.both(op.Pop(key=key, first=first))
 
     @rule(prefix=prefixes, tag=maybe_tag)
     def clear(self, prefix: str, tag: str | None) -> None:
@@ -230,7 +240,7 @@ class History(RuleBasedStateMachine):
     def nothing_that_is_over_can_be_seen_and_nothing_else_is_missing(self) -> None:
         live = self.model.live(self.now)
         exported = msgspec.msgpack.decode(self.bench.ask(op.Export()).payload)
-        assert [(entry["key"], value, sorted(tags), entry["ttl_ms"]) for entry, value, tags in exported] == [
+        assert [(entry["key"], value, sorted(tags), entry["ttl_ms"]) for entry, value, tags, _ in exported] == [
             (row.key, row.value, row.tags, row.expires - self.now) for row in live
         ]
         for prefix, tag in (("", None), ("a", None), ("", "t")):

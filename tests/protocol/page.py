@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import json
 import re
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, inspect
 
+from stash_protocol.analytics import Analytics, Day, ModelUse, Talk, Trend, Usage
 from stash_protocol.errors import ERRORS
 from stash_protocol.frames import HEADER
+from stash_protocol.memories import Condition, Filter, Hit, Memory
 from stash_protocol.operations import OPERATIONS, Access, Cargo, Operation, Request
+from stash_protocol.replies import ApiKeyInfo, Entry
+from stash_protocol.retention import Chosen, RetentionRule
+from stash_protocol.searching import Conversation
 
 PAGE = Path(__file__).parents[2] / "protocol" / "PROTOCOL.md"
 GOLDEN = Path(__file__).parent / "golden"
 
+MAPS: tuple[type[msgspec.Struct], ...] = (
+    Entry,
+    Memory,
+    Filter,
+    Condition,
+    Hit,
+    Conversation,
+    ApiKeyInfo,
+    RetentionRule,
+    Chosen,
+    Analytics,
+    Usage,
+    Trend,
+    Day,
+    Talk,
+    ModelUse,
+)
 COMMON = frozenset(Request.__struct_fields__)  # said once, for all requests
 EXAMPLES = ("hello", "welcome", "set", "set_reply", "get", "get_reply", "watch_push", "not_found", "rate_limited")
 
@@ -26,6 +49,10 @@ def type_name(kind: inspect.Type) -> str:
     match kind:
         case inspect.StrType():
             return "text" + _between(kind.min_length, kind.max_length)
+        case inspect.BytesType():
+            return "bytes" + _between(kind.min_length, kind.max_length)
+        case inspect.FloatType():
+            return "float" + _between(kind.ge, kind.le)
         case inspect.IntType():
             return "int" + _between(kind.ge if kind.gt is None else kind.gt + 1, kind.le)
         case inspect.ListType():
@@ -35,8 +62,8 @@ def type_name(kind: inspect.Type) -> str:
         case inspect.UnionType():
             return " or ".join(type_name(part) for part in kind.types)
         case inspect.StructType():
-            return "{" + ", ".join(fields(kind.cls)) + "}"
-    names = {inspect.BoolType: "bool", inspect.FloatType: "float", inspect.NoneType: "nil", inspect.DictType: "map"}
+            return kind.cls.__name__
+    names = {inspect.BoolType: "bool", inspect.NoneType: "nil", inspect.DictType: "map"}
     return names[type(kind)]
 
 
@@ -50,6 +77,16 @@ def fields(struct: type[msgspec.Struct], leave_out: frozenset[str] = frozenset()
 def operations() -> str:
     """A section for each operation."""
     return "\n\n".join(_operation(row) for row in OPERATIONS.values())
+
+
+def maps() -> str:
+    """What fields and payloads are made of, beside plain values."""
+    return "\n\n".join(f"### {cls.__name__}\n\n{_text(cls)}\n\n- {_shape(cls)}" for cls in MAPS)
+
+
+def _shape(cls: type[msgspec.Struct]) -> str:
+    kind = "array" if cls.__struct_config__.array_like else "map"
+    return f"{kind}: " + " · ".join(fields(cls))
 
 
 def errors() -> str:
@@ -66,7 +103,7 @@ def examples() -> str:
 
 def rendered(page: str) -> str:
     """The page with its generated parts made anew."""
-    for name, make in (("errors", errors), ("operations", operations), ("examples", examples)):
+    for name, make in (("errors", errors), ("operations", operations), ("maps", maps), ("examples", examples)):
         start, end = f"<!-- generated: {name} -->\n", "<!-- end -->"
         before, found, rest = page.partition(start)
         assert found, f"{PAGE.name} has no {start.strip()}"
@@ -81,18 +118,32 @@ def _field(field: inspect.Field) -> str:
     if default is NODEFAULT:
         return f"`{field.encode_name}: {type_name(field.type)}`"
     kind = type_name(field.type).removesuffix(" or nil")
-    value = "" if default is None else f" = {json.dumps(default)}"
+    value = "" if default is None or isinstance(default, msgspec.Struct) else f" = {json.dumps(default)}"
     return f"`{field.encode_name}?: {kind}{value}`"
 
 
 def _operation(row: Operation) -> str:
-    paragraphs = (row.request.__doc__ or "").replace("``", "`").split("\n\n")
-    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    text = _text(row.request)
     scope = "any caller" if row.access is Access.KNOWN else f"scope `{row.access.value}`"
     cargo = "none" if row.cargo is Cargo.NONE else f"`{row.cargo.value}`"
     asked = " · ".join(fields(row.request, COMMON)) or "none"
     answered = " · ".join(fields(row.reply)) or "an empty map"
     return f"### {row.name}\n\n{text}\n\n- for {scope}; payload: {cargo}\n- fields: {asked}\n- reply: {answered}"
+
+
+def _text(cls: type[msgspec.Struct]) -> str:
+    """A docstring; its attributes as a list."""
+    paragraphs = (getdoc(cls) or "").replace("``", "`").split("\n\n")
+    return "\n\n".join(_paragraph(paragraph) for paragraph in paragraphs)
+
+
+def _paragraph(paragraph: str) -> str:
+    if not paragraph.startswith("Attributes:"):
+        return " ".join(paragraph.split())
+    items = re.split(r"\n    (?=\w[\w, ]*: )", paragraph)[1:]
+    return "\n".join(
+        f"- `{name}`: {' '.join(meaning.split())}" for name, _, meaning in (i.partition(": ") for i in items)
+    )
 
 
 def _example(name: str) -> str:

@@ -88,6 +88,7 @@ def test_a_request_without_the_common_fields_has_their_defaults() -> None:
         {"op": "list", "limit": 1001},
         {"op": "incr", "key": "k", "by": 2**63},
         {"op": "append", "key": "k", "max_len": 0},
+        {"op": "tail", "key": "k", "count": 0},
         {"op": "hello", "version": 0},
         {"op": "hello", "version": 1, "api_key": "s" * 129},
         {"op": "key_create", "name": "n", "scopes": []},

@@ -8,19 +8,32 @@ from __future__ import annotations
 from typing import Any
 
 from stash_protocol import operations as op
+from stash_protocol.memories import Condition, Filter
 from stash_protocol.operations import Request
 from tests.support.tenants import framed, packed
 
 HOUR = 3_600_000  # milliseconds
 API_KEY_NAME = "prey"  # of an API key that exists beside the entries
 
+VECTOR = bytes([0, 0, 128, 63, 0, 0, 0, 0])  # (1, 0) as float32
+
 PREY: list[list[Any]] = [
     ["k", "json", HOUR, b"7", ["t"]],
     ["k/1", "text", HOUR, b"one", []],
     ["k/2", "bytes", HOUR, b"\x00\xff", ["t", "u"]],
     ["l", "json", HOUR, b"[1]", []],
+    ["m", "text", HOUR, b"words to find", ["t"], {"text_is_value": True, "vector": VECTOR, "group": "g", "score": 1.0}],
+    [
+        "message/c/1",
+        "text",
+        HOUR,
+        b"hello",
+        [],
+        {"kind": "message", "text_is_value": True, "group": "c", "role": "user"},
+    ],
+    ["conversation/c", "json", HOUR, b'{"title": "t"}', []],
 ]
-"""The entries, as the rows of an import: a counter, values under a prefix, a list; tagged and not."""
+"""The entries, as the rows of an import: a counter, values under a prefix, a list, memories; tagged and not."""
 
 Case = tuple[Request, bytes]
 
@@ -28,6 +41,7 @@ AIMED: dict[type[Request], list[Case]] = {
     op.Hello: [(op.Hello(version=1), b"")],
     op.Ping: [(op.Ping(), b"")],
     op.Ready: [(op.Ready(), b"")],
+    op.Checkpoint: [(op.Checkpoint(), b"")],
     op.GetStatus: [(op.GetStatus(), b"")],
     op.Get: [
         (op.Get(key="k"), b""),
@@ -42,10 +56,24 @@ AIMED: dict[type[Request], list[Case]] = {
         (op.List(prefix="k"), b""),
         (op.List(tag="t"), b""),
         (op.List(limit=1), b""),
+        (op.List(reverse=True, cursor="k/2"), b""),
         (op.List(cursor="k"), b""),
     ],
+    op.Search: [
+        (op.Search(), b""),
+        (op.Search(query="words"), b""),
+        (op.Search(vector=VECTOR, explain=True), b""),
+        (op.Search(like="m"), b""),
+        (op.Search(filter=Filter(tags_any=["t"], group="g", min_score=0.5, archived=True)), b""),
+        (op.Search(filter=Filter(keys=["m"], prefix="m", where=[Condition("score", "gte", 0.5)])), b""),
+    ],
+    op.Conversations: [
+        (op.Conversations(), b""),
+        (op.Conversations(group="c", tokens=True, archived=True), b""),
+        (op.Conversations(prefix="c", limit=1, offset=1), b""),
+    ],
     op.Export: [(op.Export(), b""), (op.Export(prefix="k/", cursor="k/1"), b"")],
-    op.GetStats: [(op.GetStats(), b""), (op.GetStats(prometheus=True), b"")],
+    op.GetStats: [(op.GetStats(), b""), (op.GetStats(prometheus=True), b""), (op.GetStats(analytics=True), b"")],
     op.Extend: [(op.Extend(key="k", by_ms=1000), b"")],
     op.Forget: [(op.Forget(keys=["k", "k/1", "k/2", "l"]), b"")],
     op.Clear: [(op.Clear(prefix=""), b""), (op.Clear(prefix="k"), b""), (op.Clear(tag="t"), b"")],
@@ -54,7 +82,15 @@ AIMED: dict[type[Request], list[Case]] = {
         (op.Prune(), b""),
         (op.Prune(keep_newest=0, report=True), b""),
         (op.Prune(older_than_ms=1, prefix="k"), b""),
+        (op.Prune(keep_highest_score=0, dry_run=True, report=True), b""),
+        (op.Prune(keep_newest=0, filter=Filter(group="g"), report=True), b""),
     ],
+    op.RetentionRun: [(op.RetentionRun(dry_run=True, report=True), b""), (op.RetentionRun(report=True), b"")],
+    op.GetRetention: [(op.GetRetention(), b"")],
+    op.GetEmbedding: [(op.GetEmbedding(), b"")],
+    op.Embedded: [(op.Embedded(key="m"), b""), (op.Embedded(key="m", wait_ms=5), b"")],
+    op.EmbedRetry: [(op.EmbedRetry(), b"")],
+    op.EmbedRebuild: [(op.EmbedRebuild(), b"")],
     op.Update: [
         (op.Update(key="k", type="text"), b"new"),
         (op.Update(key="k", extend_ms=1000), b""),
@@ -75,6 +111,8 @@ AIMED: dict[type[Request], list[Case]] = {
         (op.Import(), packed([["k/2", "text", HOUR, b"mine", []]])),
         (op.Import(replace=True), packed([["k/2", "text", HOUR, b"mine too", []]])),
     ],
+    op.Tail: [(op.Tail(key="l"), b""), (op.Tail(key="l", count=9, touch=True), b"")],
+    op.Pop: [(op.Pop(key="l"), b""), (op.Pop(key="l", first=True), b"")],
     op.Append: [(op.Append(key="l", ttl_ms=HOUR), b'"item"')],
     op.Incr: [(op.Incr(key="n", by=5, ttl_ms=HOUR), b""), (op.Forget(keys=["k"]), b""), (op.Incr(key="k"), b"")],
     op.Watch: [(op.Watch(prefix="", id=9001), b"")],

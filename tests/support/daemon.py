@@ -31,6 +31,12 @@ START_PATIENCE = 20.0  # seconds: two cores shared by many tests
 STOP_PATIENCE = 10.0  # seconds: the daemon's own drain takes 5 at most
 REPLY_PATIENCE = 10.0  # seconds
 
+ENTRY = """
+import sys
+from stash_daemon.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 class StartFailed(Exception):
     """The daemon ended instead of becoming ready; carries its exit status and what it said."""
@@ -48,6 +54,7 @@ class RunningDaemon:
         flags: of the daemon, such as ``"--tcp", "127.0.0.1:0"``.
         home: its ``STASH_HOME``; a fresh directory, removed at the end, unless given.
         environ: more of its environment. No ``STASH_…`` of the tests' own environment reaches it.
+        before: Python code that its process runs first: limits, and faults to be survived.
 
     Attributes:
         home, socket: paths.
@@ -55,13 +62,16 @@ class RunningDaemon:
         tcp: host and port it listens on, with ``--tcp``.
     """
 
-    def __init__(self, *flags: str, home: str | Path | None = None, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *flags: str, home: str | Path | None = None, environ: dict[str, str] | None = None, before: str = ""
+    ) -> None:
         self._owns_home = home is None
         self.home = Path(home) if home is not None else Path(tempfile.mkdtemp(prefix="st"))
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STASH_")}
         self._environ |= {"STASH_HOME": str(self.home), **(environ or {})}
         self.socket = Path(self._environ.get("STASH_SOCKET", self.home / "stash.sock"))
         self._flags = flags
+        self._program = ["-c", before + ENTRY] if before else ["-m", "stash_daemon"]
         self._stderr = self.home / "stderr.txt"
         try:
             self._process = self._start()
@@ -88,7 +98,11 @@ class RunningDaemon:
         """A connection to it, after its hello unless told otherwise."""
         line = Line(self.tcp if tcp else str(self.socket))
         if hello:
-            line.hello(api_key=api_key)
+            try:
+                line.hello(api_key=api_key)
+            except BaseException:
+                line.close()
+                raise
         return line
 
     def stop(self) -> int:
@@ -120,7 +134,7 @@ class RunningDaemon:
 
     def _start(self) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
-        command = [sys.executable, "-P", "-m", "stash_daemon", "--ready-fd", str(writing), *self._flags]
+        command = [sys.executable, "-P", *self._program, "--ready-fd", str(writing), *self._flags]
         with self._stderr.open("wb") as stderr:
             process = subprocess.Popen(
                 command, env=self._environ, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, pass_fds=[writing]

@@ -96,10 +96,8 @@ class Model:
 
     def _get(self, request: op.Get, _payload: bytes) -> tuple[Kept, bytes]:
         row = self._must(request.key)
-        renewed = self.now + min(row.ttl, self.max_ttl)
-        if request.touch and renewed > row.expires:
-            row.expires = renewed
-            self.told.append(("extend", row.key))
+        if request.touch:
+            self._renew(row)
         return row, row.value
 
     def _update(self, request: op.Update, payload: bytes) -> Kept:
@@ -140,11 +138,32 @@ class Model:
         items = json.loads(row.value) if row and row.value.startswith(b"[") else [] if row is None else None
         if items is None:
             raise Refused("bad_request")
-        value = msgspec.json.encode([*items, json.loads(payload)][-(request.max_len or len(items) + 1) :])
+        items += json.loads(payload) if request.many else [json.loads(payload)]
+        value = msgspec.json.encode(items[-request.max_len :] if request.max_len else items)
         if row is None:
             return self._start(request.key, value, request.ttl_ms)
         row.type, row.value, row.updated = "json", value, self.now
         return self._changed(row, "update")
+
+    def _pop(self, request: op.Pop, _payload: bytes) -> tuple[Kept, bytes]:
+        row, items = self._list(request.key)
+        if not items:
+            raise Refused("not_found")
+        item = items.pop(0 if request.first else -1)
+        row.type, row.value, row.updated = "json", msgspec.json.encode(items), self.now
+        return self._changed(row, "update"), msgspec.json.encode(item)
+
+    def _tail(self, request: op.Tail, _payload: bytes) -> tuple[Kept, bytes]:
+        row, items = self._list(request.key)
+        if request.touch:
+            self._renew(row)
+        return row, msgspec.json.encode(items[-request.count :])
+
+    def _list(self, key: str) -> tuple[Kept, list[Any]]:
+        row = self._must(key)
+        if not row.value.startswith(b"["):
+            raise Refused("bad_request")
+        return row, json.loads(row.value)
 
     # ── many ──
 
@@ -215,6 +234,12 @@ class Model:
         self.rows[key] = row
         self.told.append(("set", key))
         return row
+
+    def _renew(self, row: Kept) -> None:
+        renewed = self.now + min(row.ttl, self.max_ttl)
+        if renewed > row.expires:
+            row.expires = renewed
+            self.told.append(("extend", row.key))
 
     def _prolong(self, row: Kept, by: int) -> None:
         row.expires = min(row.expires + by, max(row.expires, self.now + self.max_ttl))

@@ -60,7 +60,7 @@ def exported(line: Line) -> list[Any]:
         page, payload = line.call(op.Export(cursor=cursor))
         rows += msgspec.msgpack.decode(payload)
         cursor = page["reply"].get("cursor")
-    for entry, _, _ in rows:
+    for entry, *_ in rows:
         del entry["ttl_ms"]
     return rows
 

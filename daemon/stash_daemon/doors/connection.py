@@ -8,35 +8,28 @@ from collections.abc import Iterator
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
-import msgspec
-from msgspec import UNSET
-
 from stash_daemon.doors.call import Call, failure_of
 from stash_daemon.doors.patience import Progress
+from stash_daemon.doors.sending import HIGH_WATER, Sending
 from stash_daemon.keys import Caller, Peer
 from stash_protocol.errors import BadRequest, Busy, StashError, Timeout
-from stash_protocol.frames import HEADER, JOIN_LIMIT, MAX_ENVELOPE, MAX_ENVELOPE_STRANGER, pieces
+from stash_protocol.frames import MAX_ENVELOPE, MAX_ENVELOPE_STRANGER
 from stash_protocol.operations import Hello, Request
 from stash_protocol.reader import FrameReader, Payload
-from stash_protocol.replies import Envelope, Event
+from stash_protocol.replies import Envelope
 from stash_protocol.requests import read_id, read_request
 
 if TYPE_CHECKING:
     from stash_daemon.doors.errands import Errand
     from stash_daemon.doors.socket import SocketDoor
-    from stash_daemon.engine import Reply
 
 HELLO_PATIENCE = 5.0  # seconds until a new connection has said hello: it has it ready when it connects
 MIN_PROGRESS = 1024  # bytes of an incomplete frame within `STALL_PATIENCE`: less is a way to hold memory
 MAX_SLICE = 128  # requests of one connection in one go: about 2 ms in which nobody else is served
-HIGH_WATER = 256 * 1024  # bytes owed to a peer: enough to keep it busy; then it has to read before more is done for it
-WATCH_HIGH_WATER = 4 << 20  # bytes owed to a watcher, who cannot be made to wait: some 40,000 events
 MAX_ERRANDS = 128  # watches, waits, scans and long writes of one connection at once; each costs a kilobyte or two
 
-_encode = msgspec.msgpack.Encoder().encode
 
-
-class Connection(asyncio.Protocol):
+class Connection(Sending, asyncio.Protocol):
     """The protocol of one connection.
 
     Attributes:
@@ -44,36 +37,28 @@ class Connection(asyncio.Protocol):
         peer: the other end.
         serial: names the connection in request ids.
         errands: what it waits for, by request id.
+        flow: large values on their way.
         backlogged: the peer does not read as fast as it asks.
     """
 
     __slots__ = (
-        "_arrived", "_charged", "_door", "_ended", "_frames", "_late", "_opened", "_out", "_owed", "_queued", "_reader",
-        "_received", "_receiving", "_reserved", "_sending", "_transport", "backlogged", "caller", "closing", "draining",
-        "errands", "local", "peer", "serial",
+        "_arrived", "_ended", "_frames", "_late", "_opened", "_reader", "_received", "_receiving", "_reserved",
+        "_sending", "caller", "errands", "local", "peer", "serial",
     )  # fmt: skip
 
     def __init__(self, door: SocketDoor, *, local: bool) -> None:
+        super().__init__(door)
         self.caller: Caller | None = None
         self.peer = Peer(name="")
         self.local = local
         self.serial = 0
         self.errands: dict[int, Errand] = {}
-        self.backlogged = False
-        self.closing = False
-        self.draining = False
         self._ended = False  # the peer sends no more
-        self._door = door
-        self._transport: asyncio.Transport
         self._reader: FrameReader[Call] = FrameReader(self._admit, MAX_ENVELOPE_STRANGER)
         self._frames: Iterator[tuple[Call, Payload]] | None = None  # set aside until the peer reads, or others had a go
         self._late: list[bytes] = []  # what a transport still delivered after it was asked to pause
-        self._out: list[Payload] = []
-        self._owed = 0  # bytes of values answered in this go: what HIGH_WATER is compared with
         self._arrived = 0
         self._reserved = 0  # bytes of memory taken for the payload that is on its way in
-        self._charged = 0  # bytes of memory taken for what the peer has not read
-        self._queued = 0  # bytes written since the peer fell behind
         self._received = 0  # bytes received since the last whole frame
         self._sending, self._receiving = Progress(), Progress()
         self._opened = 0.0  # seconds of the loop
@@ -90,7 +75,7 @@ class Connection(asyncio.Protocol):
             self.refuse(0, error)
 
     def data_received(self, data: bytes) -> None:
-        if self._frames is not None:
+        if self._frames is not None or self.flow.engaged:
             self._late.append(data)
             return
         self._arrived = perf_counter_ns()
@@ -110,13 +95,15 @@ class Connection(asyncio.Protocol):
         self.backlogged = True
         self._queued = 0
         self._recharge()
-        self._pause_reading()
+        self.pause_reading()
         self._door.patience.watch(self)
 
     def resume_writing(self) -> None:
         self.backlogged = False
         self._recharge()
-        if self._frames is not None:
+        if self.flow.open:
+            self._door.loop.call_soon(self.flow.pump)
+        elif self._frames is not None:
             self._door.loop.call_soon(self._go_on)
         else:
             self._resume_reading()
@@ -126,6 +113,7 @@ class Connection(asyncio.Protocol):
         self._frames = None
         for errand in tuple(self.errands.values()):
             errand.abandon()
+        self.flow.stop()
         self._door.memory.release(self._charged + self._reserved)
         self._charged = self._reserved = 0
         self._door.goodbye(self)
@@ -186,7 +174,7 @@ class Connection(asyncio.Protocol):
                     self._reserved = 0
                 self._received = 0
                 left -= 1
-                if left <= 0 or self._owed > HIGH_WATER or self.closing:
+                if left <= 0 or self._owed > HIGH_WATER or self.closing or self.flow.engaged:
                     self._set_aside()
                     break
             else:
@@ -203,12 +191,12 @@ class Connection(asyncio.Protocol):
         if self.closing:
             self._frames = None
             return
-        self._pause_reading()
+        self.pause_reading()
         self._door.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
         """Take up what was set aside, once the peer has read its answers."""
-        if self._frames is None or self.backlogged or self.closing:
+        if self._frames is None or self.backlogged or self.closing or self.flow.engaged:
             return
         if self._owed > HIGH_WATER:  # the turn has not ended
             self._door.loop.call_soon(self._go_on)
@@ -218,83 +206,18 @@ class Connection(asyncio.Protocol):
 
     def _caught_up(self) -> None:
         """Read on, if nothing is set aside any more."""
-        if self._frames is None and self._late:
+        if self._frames is None and self._late and not self.flow.engaged:
             late, self._late = b"".join(self._late), []
             self.data_received(late)
-        if self._frames is None and not self.backlogged:
+        if self._frames is None and not self.backlogged and not self.flow.engaged:
             self._resume_reading()
 
-    # ── answers ──
+    def take_up(self) -> None:
+        """Nothing is on its way any more that what the peer asks for had to wait for."""
+        self._go_on()
+        self._caught_up()
 
-    def answer(self, call: Call, reply: Reply | None, error: StashError | None = None) -> None:
-        """Answer a call: after the turn, if one is open. `flush` sends it."""
-        turn = self._door.turn
-        if reply is not None:
-            size = len(reply.payload)
-            self._owed += size
-            if size > JOIN_LIMIT:
-                error = error or self._door.memory.refusal(size)
-                if error is None and turn.open:
-                    self._door.memory.held += size
-                    call.reserved = size
-        if turn.open:
-            turn.hold(call, reply, error)
-        else:
-            self.deliver(call, reply, error)
-
-    def answer_now(self, call: Call, reply: Reply | None, error: StashError | None = None) -> None:
-        """The same from outside of `data_received`: nobody else would flush."""
-        self.answer(call, reply, error)
-        if not self._door.turn.open:
-            self.flush()
-
-    def deliver(self, call: Call, reply: Reply | None, error: StashError | None) -> None:
-        """Put an answer, which is final, into the stream."""
-        payload: Payload = b""
-        self._door.memory.release(call.reserved)
-        rate = UNSET if call.rate is None else call.rate
-        if error is None:
-            assert reply is not None
-            payload = reply.payload
-            self.send(Envelope(call.request.id, reply.body, rate=rate), payload)
-        else:
-            self.send(Envelope(call.request.id, error=failure_of(error), rate=rate))
-        self._door.answered(call, None if error else reply, error)
-
-    def send(self, envelope: Envelope, payload: Payload = b"") -> None:
-        """Put a frame into the stream; `flush` sends it."""
-        head = _encode(envelope)
-        size = len(payload)
-        if size <= JOIN_LIMIT:
-            self._out.append(HEADER.pack(len(head), size) + head + payload)
-        else:
-            self._out.append(HEADER.pack(len(head), size) + head)
-            self._out.append(payload)
-
-    def push(self, number: int, event: Event) -> None:
-        """Tell a watcher; sent when the turn that made the event ends."""
-        self.send(Envelope(number, push=event))
-        self._door.turn.flush_later(self)
-
-    @property
-    def overrun(self) -> bool:
-        """Whether a watcher reads so slowly that it cannot be told any more."""
-        return self.backlogged and self._transport.get_write_buffer_size() > WATCH_HIGH_WATER
-
-    def flush(self) -> None:
-        """Send what is in the stream: one write, however many answers."""
-        out, self._owed = self._out, 0
-        if out:
-            self._out = []
-            if not self._transport.is_closing():
-                if self.backlogged:
-                    self._queued += sum(map(len, out))
-                for piece in pieces(out):
-                    self._transport.write(piece)
-                if self.backlogged:
-                    self._recharge()
-        if self.draining:
-            self._close_when_done()
+    # ── the end ──
 
     def refuse(self, number: int, error: StashError) -> None:
         """Say why, and close."""
@@ -332,7 +255,8 @@ class Connection(asyncio.Protocol):
 
     def _close_when_done(self) -> None:
         halfway = not self._reader.idle and not self._ended
-        if not (halfway or self.errands or self._frames is not None or self._out or self.closing):
+        busy = self._frames is not None or self.flow.open
+        if not (halfway or busy or self.errands or self._out or self.closing):
             self.close()
 
     # ── bounds ──
@@ -359,12 +283,8 @@ class Connection(asyncio.Protocol):
             self.drop()
         return (writing or reading) and not stalled
 
-    def _recharge(self) -> None:
-        size = self._transport.get_write_buffer_size() if self.backlogged else 0
-        self._door.memory.release(self._charged - size)
-        self._charged = size
-
-    def _pause_reading(self) -> None:
+    def pause_reading(self) -> None:
+        """Hear no more from the peer, until `take_up`."""
         if not self._transport.is_closing():
             with contextlib.suppress(RuntimeError):  # uvloop: it is paused already, or closing
                 self._transport.pause_reading()

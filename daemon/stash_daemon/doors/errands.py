@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future
-from time import perf_counter_ns
+from time import perf_counter, perf_counter_ns
 from typing import TYPE_CHECKING
 
 from stash_daemon.doors.call import Call, failure_of
-from stash_daemon.engine import Reply
+from stash_daemon.engine import Aside, Reply, Step
+from stash_daemon.engine.pruning import rest
 from stash_protocol.errors import Busy, NotFound, StashError, Timeout
 from stash_protocol.operations import Get, Watch
 from stash_protocol.replies import Done, Envelope, Event
@@ -160,11 +161,14 @@ class Watching(Errand):
 
 
 class Stepping(Errand):
-    """A long write: one slice a turn, and everyone else is served between two slices."""
+    """A long write: one slice a turn, and everyone else is served between two slices: a while, if there is anyone."""
 
-    def __init__(self, door: SocketDoor, call: Call, steps: Iterator[Reply | None]) -> None:
+    def __init__(self, door: SocketDoor, call: Call, steps: Iterator[Step]) -> None:
         super().__init__(door, call, call.seconds_left(perf_counter_ns()))
         self._steps = steps
+        self._aside: Aside | None = None
+        self._began = self._took = 0.0  # seconds: of the last slice, with its commit
+        self._answers = 0  # of the door, when it began
         self._held = call.payload_bytes
         door.memory.held += self._held  # admitted already: the door's own reservation ends with the dispatch
         door.loop.call_soon(self._step)
@@ -176,22 +180,60 @@ class Stepping(Errand):
         caller = self.call.connection.caller
         if self.done or caller is None:
             return
+        if self.door.turn.paused:
+            self.door.turn.when_resumed(self._step)
+            return
+        if self._took and self.door.answers != self._answers:
+            self.door.loop.call_later(rest(self._took), self._step)
+            self._took = 0.0
+            return
+        self._began, self._answers = perf_counter(), self.door.answers
         try:
             self.door.engine.admit(self.call.request, 0, caller)  # its API key may have been revoked since
             reply = self.door.in_turn(self._steps.__next__)
         except StashError as error:
             self.finish(None, error)
             return
-        if reply is None:
-            self.door.turn.then(self._went)
-        else:
+        if isinstance(reply, Reply):
             self.finish(reply)
+        else:
+            self._aside = reply
+            self.door.turn.then(self._went)
 
     def _went(self, error: StashError | None) -> None:
         if error is not None:
             self.finish(None, error)
-        else:
+            return
+        self._took = perf_counter() - self._began
+        if self._aside is None or self.done:
             self.door.loop.call_soon(self._step)
+        elif self.door.engine.scans_inline:
+            self.door.loop.call_soon(self._do_aside, self._aside)
+        else:
+            self.door.threads.submit(self._aside.work).add_done_callback(self._came)
+
+    def _do_aside(self, aside: Aside) -> None:
+        """A store in memory knows no other thread; what the turn wrote is committed first, as for one."""
+        self.door.turn.commit()
+        try:
+            aside.work()
+        except StashError as error:
+            self.finish(None, error)
+        else:
+            self._step()
+
+    def _came(self, future: Future[None]) -> None:
+        """In the thread that did what was put aside."""
+        self.door.loop.call_soon_threadsafe(self._take, future)
+
+    def _take(self, future: Future[None]) -> None:
+        if future.cancelled() or self.done:
+            return
+        error = future.exception()
+        if error is None:
+            self._step()
+        else:
+            self.finish(None, error if isinstance(error, StashError) else self.door.turn.defect(error))
 
 
 class Scanning(Errand):

@@ -10,7 +10,7 @@ from asyncio import AbstractEventLoop
 from typing import Protocol
 
 TICK = 0.5  # seconds: how late a limit may be noticed
-STALL_PATIENCE = 30.0  # seconds without progress: a network recovers in less, or not at all
+STALL_PATIENCE = 29.0  # seconds without progress: a network recovers in less, or not at all; with a tick under 30
 
 
 class Suspect(Protocol):

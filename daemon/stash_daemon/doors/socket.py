@@ -15,10 +15,14 @@ from typing import TypeVar
 from stash_daemon.doors.call import NANOSECONDS, Call
 from stash_daemon.doors.connection import Connection
 from stash_daemon.doors.errands import Scanning, Stepping, Waiting, Watching
+from stash_daemon.doors.linger import Linger
 from stash_daemon.doors.memory import Memory
 from stash_daemon.doors.patience import Patience
+from stash_daemon.doors.settling import Settling
+from stash_daemon.doors.storing import Delayed, Storing
 from stash_daemon.doors.turn import Turn
-from stash_daemon.engine import Engine, Reply
+from stash_daemon.engine import LARGE, Engine, Large, Reply, Value
+from stash_daemon.engine.embedding import must_wait
 from stash_daemon.keys import Caller, Peer
 from stash_daemon.limits import AuthThrottle, RateLimiter
 from stash_daemon.listen import peer_of
@@ -40,13 +44,16 @@ from stash_protocol.operations import (
     Access,
     Batch,
     Cancel,
+    Embedded,
     Get,
     GetStatus,
     Hello,
     Pace,
     Ready,
     Request,
+    Set,
     Stop,
+    Update,
     Watch,
 )
 from stash_protocol.reader import Payload
@@ -55,7 +62,7 @@ from stash_protocol.replies import Done, Welcome
 SCAN_THREADS = 2  # scans at once: they share the interpreter with the loop, more would only slow each other down
 STOPPING = "the daemon is stopping; connect again"
 
-INLINE = frozenset(request for request, row in OPERATIONS.items() if row.pace is Pace.INLINE)
+INLINE = frozenset(request for request, row in OPERATIONS.items() if row.pace is Pace.INLINE) - {Embedded}
 APART = frozenset(request for request, row in OPERATIONS.items() if row.access is Access.ADMIN) | {Ready, GetStatus}
 """What must neither undo the writes of others when it fails, nor be undone with them: it ends the turn before it."""
 
@@ -75,6 +82,7 @@ class SocketDoor:
     Attributes:
         connections: the open ones.
         scans: how many are under way or waiting for a thread.
+        answers: how many were given.
         last_active: seconds of the loop, when a connection last opened or closed.
         emptied: called when the last connection has gone.
     """
@@ -87,11 +95,13 @@ class SocketDoor:
         self.loop = loop
         self.memory = Memory(engine.settings.max_memory)
         self.patience = Patience(loop)
+        self.linger = Linger(loop)
         self.threads = ThreadPoolExecutor(SCAN_THREADS, "scan", initializer=step_back)
         self.limiter = RateLimiter(engine.settings, engine.clock, engine.observer.rate_warning)
         self.peers_limited = engine.settings.peer_rate is not None
         self.connections: set[Connection] = set()
         self.scans = 0
+        self.answers = 0
         self.last_active = loop.time()
         self.emptied: Callable[[], None] = lambda: None
         self._most = most
@@ -103,12 +113,13 @@ class SocketDoor:
             Hello: self._hello_again,
             Watch: self._watch,
             Cancel: self._cancel,
+            Embedded: self._settle,
             Stop: self._stop_daemon,
         }
         for request, row in OPERATIONS.items():
             if row.pace is Pace.STEPS:
                 self._elsewhere[request] = self._step
-            elif row.pace is Pace.SCAN:
+            elif row.pace in (Pace.SCAN, Pace.SEARCH):
                 self._elsewhere[request] = self._scan
 
     # ── connections ──
@@ -176,19 +187,30 @@ class SocketDoor:
                 raise Timeout(f"the request was not there in full within {request.timeout_ms / 1000:g} seconds")
             if kind is Batch:
                 self._charge_whole(call, payload, caller)
-            if kind in INLINE:
+            if call.payload_bytes > LARGE and (kind is Set or kind is Update):
+                Storing(self, call, payload)
+            elif self.turn.paused and kind in INLINE and self.engine.needs_turn(request):
+                Delayed(self, call, payload)
+            elif kind in INLINE:
                 connection.answer(call, self.perform(call, payload, caller))
             else:
                 self._elsewhere[kind](call, payload, caller)
-        except NotFound as error:
-            if isinstance(request, Get) and request.wait_ms:
-                self._wait(call, request, caller)
-            else:
-                connection.answer(call, None, error)
         except StashError as error:
-            connection.answer(call, None, error)
+            self.refuse(call, error)
 
-    def perform(self, call: Call, payload: Payload, caller: Caller) -> Reply:
+    def refuse(self, call: Call, error: StashError) -> None:
+        """Answer with an error, unless that is an absence the request waits out."""
+        request, caller = call.request, call.connection.caller
+        if isinstance(error, NotFound) and isinstance(request, Get) and request.wait_ms and caller is not None:
+            try:
+                Waiting(self, call, request, caller.namespace)
+            except StashError as refusal:
+                error = refusal
+            else:
+                return
+        call.connection.answer(call, None, error)
+
+    def perform(self, call: Call, payload: Value, caller: Caller) -> Reply:
         """Carry out an operation whose pace is INLINE, in the turn when it writes.
 
         Raises:
@@ -237,11 +259,12 @@ class SocketDoor:
     def answered(self, call: Call, reply: Reply | None, error: StashError | None) -> None:
         """Let the observer know of an answer."""
         connection, request = call.connection, call.request
+        self.answers += 1
         self.engine.observer.served(
             request,
             connection.caller,
             connection.peer,
-            request_id=f"{connection.serial:x}-{request.id:x}",
+            request_id=(connection.serial, request.id),
             reply=reply.body if reply else None,
             error=error,
             payload_bytes=call.payload_bytes or (len(reply.payload) if reply else 0),
@@ -254,12 +277,17 @@ class SocketDoor:
             None,
             connection.caller,
             connection.peer,
-            request_id=f"{connection.serial:x}-{number:x}",
+            request_id=(connection.serial, number),
             reply=None,
             error=error,
             payload_bytes=0,
             duration_ns=0,
         )
+
+    def let_go(self, value: Large) -> None:
+        """A large value was read, or will not be: its entry may be gone, and what is left of it is to be swept."""
+        self.engine.unpin(value.number)
+        self.turn.committed()
 
     # ── hello ──
 
@@ -308,11 +336,14 @@ class SocketDoor:
 
     # ── what takes longer ──
 
-    def _wait(self, call: Call, request: Get, caller: Caller) -> None:
-        try:
-            Waiting(self, call, request, caller.namespace)
-        except StashError as error:
-            call.connection.answer(call, None, error)
+    def _settle(self, call: Call, payload: Payload, caller: Caller) -> None:
+        request = call.request
+        assert isinstance(request, Embedded)
+        reply = self.perform(call, payload, caller)
+        if must_wait(self.engine, request, reply):
+            Settling(self, call, request)
+        else:
+            call.connection.answer(call, reply)
 
     def _watch(self, call: Call, payload: Payload, caller: Caller) -> None:  # noqa: ARG002
         assert isinstance(call.request, Watch)

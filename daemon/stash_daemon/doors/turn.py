@@ -34,17 +34,20 @@ class Turn:
 
     Attributes:
         open: whether a transaction is.
+        paused: none is to begin until `resume`. One that does all the same is as good as any, but may keep the loop
+            waiting for the disk.
         committed: called after each commit.
     """
 
     def __init__(self, engine: Engine, loop: AbstractEventLoop) -> None:
-        self.open = False
+        self.open = self.paused = False
         self.committed: Callable[[], None] = lambda: None
         self._engine = engine
         self._loop = loop
         self._held: list[Held] = []
         self._touched: set[Connection] = set()
         self._then: list[Callable[[StashError | None], None]] = []
+        self._waiting: list[Callable[[], None]] = []
 
     def begin(self) -> None:
         """Open the turn, unless it is open.
@@ -93,6 +96,22 @@ class Turn:
         error = self.defect(defect)
         self.fail(error)
         return error
+
+    def pause(self) -> None:
+        """End the turn, and let writes wait: reads go on."""
+        self.commit()
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on with all that waits, in one turn."""
+        self.paused = False
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
+
+    def when_resumed(self, callback: Callable[[], None]) -> None:
+        """Call back once turns may begin again."""
+        self._waiting.append(callback)
 
     def alone(self, work: Callable[[], bool]) -> bool:
         """Do work in a turn of its own, at once.

@@ -12,22 +12,33 @@ from contextlib import suppress
 from typing import Any
 
 from stash_daemon.clock import SystemClock
-from stash_daemon.engine import about, access, batch, listing, pruning
-from stash_daemon.engine.batch import MAX_BULK, MEMBERS, Operate, run_batch
-from stash_daemon.engine.core import Core, Reply, check_size, permit, writes
+from stash_daemon.engine import about, access, batch, conversations, embedding, listing, pruning, retention, search
+from stash_daemon.engine.batch import MAX_BULK, MEMBERS, run_batch
+from stash_daemon.engine.core import Aside, Core, Reply, Step, check_size, permit, writes
+from stash_daemon.engine.drafts import Draft
 from stash_daemon.keys import Caller
 from stash_daemon.lock import OwnerLock
-from stash_protocol.errors import STORAGE_ERRORS, BadRequest, StashError, Unauthenticated
+from stash_daemon.store import FULL, LARGE, LOG_PAGES, Large, Value
+from stash_protocol.errors import STORAGE_ERRORS, BadRequest, StashError, StorageFull, Unauthenticated
 from stash_protocol.frames import MAX_ENVELOPE
 from stash_protocol.operations import (
     OPERATIONS,
+    Append,
     Batch,
     Cargo,
+    Checkpoint,
     Clear,
+    Conversations,
+    Embedded,
+    EmbedRebuild,
+    EmbedRetry,
     Export,
+    GetEmbedding,
+    GetRetention,
     GetStats,
     GetStatus,
     Import,
+    Incr,
     KeyCreate,
     KeyList,
     KeyRevoke,
@@ -37,38 +48,55 @@ from stash_protocol.operations import (
     Prune,
     Ready,
     Request,
+    RetentionRun,
+    Search,
     Set,
+    Update,
 )
 from stash_protocol.reader import Payload
 
-__all__ = ["INLINE", "SCANS", "STEPS", "Engine", "Reply"]
+__all__ = ["INLINE", "LARGE", "SCANS", "STEPS", "Aside", "Engine", "Large", "Reply", "Step", "Value"]
 
 CLOCK = "clock"  # the name its anchor has in the store
+LONG_LOG = 4 * LOG_PAGES  # 32 MiB: every commit takes half as long again
 CLOCK_SAVED_EVERY = 60_000  # milliseconds: what a reboot beside a wall clock set back can give back at most
 
-INLINE: dict[type[Request], Operate] = {
+INLINE: dict[type[Request], Callable[[Core, Caller, Any, Any], Reply]] = {
     **MEMBERS,
     Batch: run_batch,
     Ping: about.ping,
     Ready: about.ready,
     GetStatus: about.status,
+    GetRetention: retention.retention,
+    Embedded: embedding.embedded,
     KeyCreate: access.key_create,
     KeyList: access.key_list,
     KeyRotate: access.key_rotate,
     KeyRevoke: access.key_revoke,
 }
 
-STEPS: dict[type[Request], Callable[[Core, Caller, Any, Payload], Iterator[Reply | None]]] = {
+STEPS: dict[type[Request], Callable[[Core, Caller, Any, Payload], Iterator[Step]]] = {
     Clear: pruning.clear,
     Import: listing.import_entries,
     Prune: pruning.prune,
+    RetentionRun: retention.retention_run,
+    EmbedRetry: embedding.embed_retry,
+    EmbedRebuild: embedding.embed_rebuild,
 }
 
 SCANS: dict[type[Request], Callable[[Core, Caller, Any], Reply]] = {
     List: listing.list_entries,
+    Search: search.search,
+    Conversations: conversations.conversations,
     Export: listing.export_entries,
     GetStats: about.stats,
+    GetEmbedding: embedding.embedding,
+    Checkpoint: about.checkpoint,
 }
+
+
+GROWING = frozenset((Set, Update, Incr, Append, Batch, Import))
+"""What a full disk has no room for; all else reads or frees."""
 
 
 class Engine(Core):
@@ -87,12 +115,15 @@ class Engine(Core):
             Forbidden: its scopes do not cover the operation.
             BadRequest: a payload where none belongs.
             TooLarge, OverQuota: the payload cannot be stored whatever it is.
+            StorageFull: it grows, and the disk is full.
             StorageFull, Busy: a write that cannot be audited, where it must be.
         """
         if caller.revoked or (caller.expires_at is not None and caller.expires_at <= self.clock.now()):
             raise Unauthenticated("this API key was revoked or has expired; ask for a new one")
         if permit(request, payload_length, caller) == "write":
             self.observer.require_audit()
+        if self.store.full and type(request) in GROWING and not self.store.recover():
+            raise StorageFull(FULL)
         if payload_length:
             self._admit_payload(request, OPERATIONS[type(request)].cargo, payload_length, caller)
 
@@ -153,12 +184,12 @@ class Engine(Core):
 
     # ── do it ──
 
-    def execute(self, request: Request, payload: Payload, caller: Caller) -> Reply:
+    def execute(self, request: Request, payload: Value, caller: Caller) -> Reply:
         """Carry out an operation whose pace is INLINE."""
         return INLINE[type(request)](self, caller, request, payload)
 
-    def steps(self, request: Request, payload: Payload, caller: Caller) -> Iterator[Reply | None]:
-        """Carry out an operation whose pace is STEPS: every item but the last is None and ends a slice."""
+    def steps(self, request: Request, payload: Payload, caller: Caller) -> Iterator[Step]:
+        """Carry out an operation whose pace is STEPS: every item ends a slice, and the last one is the reply."""
         return STEPS[type(request)](self, caller, request, payload)
 
     def scan(self, request: Request, caller: Caller) -> Reply:
@@ -170,6 +201,25 @@ class Engine(Core):
         """Whether scans must run on the engine's own thread: a store in memory has one connection."""
         return not self.store.off_thread
 
+    # ── large values ──
+
+    def draft(self, value: Payload) -> Draft:
+        """Begin to write a large value, for an `execute` that is given it as ``Draft.value()``."""
+        return Draft(self, value)
+
+    def pin(self, value: Large) -> None:
+        """Keep a large value that is being read, whatever becomes of its entry, until `unpin`."""
+        self.store.pin(value)
+
+    def unpin(self, number: int) -> None:
+        """It was read: ``number`` is `Large.number`."""
+        self.store.unpin(number)
+
+    @property
+    def log_is_long(self) -> bool:
+        """Whether whoever writes much should wait until the log was moved."""
+        return self.store.log_pages > LONG_LOG
+
     # ── time ──
 
     def sweep(self) -> bool:
@@ -178,7 +228,15 @@ class Engine(Core):
 
     def next_expiry(self) -> int | None:
         """When the next entry expires, milliseconds since the epoch."""
-        return self.store.next_expiry()
+        return 0 if self.store.littered else self.store.next_expiry()
+
+    def retain(self) -> Iterator[Step]:
+        """Retention in all namespaces: as `steps`, but without a reply."""
+        return retention.scheduled(self)
+
+    def next_retention(self) -> int | None:
+        """When `retain` is due, milliseconds since the epoch; None: never by itself."""
+        return retention.next_run(self)
 
     def save_clock(self) -> None:
         """Keep what the next run needs so that no entry's time comes back."""

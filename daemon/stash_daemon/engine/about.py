@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 
+from stash_daemon.engine.analytics import analytics
 from stash_daemon.engine.core import Core, Reply
 from stash_daemon.keys import Caller
 from stash_protocol import __version__
 from stash_protocol.errors import StashError
-from stash_protocol.operations import GetStats, GetStatus, Ping, Ready
+from stash_protocol.operations import Checkpoint, GetStats, GetStatus, Ping, Ready
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Done, Pong, Stats, Status
 
@@ -23,6 +24,12 @@ def ready(core: Core, _caller: Caller, _request: Ready, _payload: Payload) -> Re
     """Readiness: raises what a read or a write would meet now."""
     core.store.probe()
     core.observer.require_audit()
+    return Reply(Done())
+
+
+def checkpoint(core: Core, _caller: Caller, _request: Checkpoint) -> Reply:
+    """See that all that was acknowledged before survives the loss of power."""
+    core.store.sync()
     return Reply(Done())
 
 
@@ -63,10 +70,11 @@ def stats(core: Core, caller: Caller, request: GetStats) -> Reply:
     with core.store.snapshot() as reads:
         usage = reads.usage(reads.namespace(caller.namespace), now)
         total, namespaces = reads.total(now) if everyone else (usage, 1)
+        found = analytics(core, reads, caller.namespace, now, everyone=everyone) if request.analytics else None
     figures = core.observer.figures(None if everyone else caller.namespace)
     text = b""
     if everyone:
         figures["alive"] = {"entries": total.entries, "bytes": total.bytes, "namespaces": namespaces}
         if request.prometheus:
             text = core.observer.prometheus(figures["alive"]).encode()
-    return Reply(Stats(caller.namespace, usage.entries, usage.bytes, figures), text)
+    return Reply(Stats(caller.namespace, usage.entries, usage.bytes, figures, found), text)

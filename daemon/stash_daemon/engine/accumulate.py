@@ -1,6 +1,6 @@
-"""incr and append: atomic changes that depend on the value.
+"""incr, append, pop and tail: what depends on the value, in one step.
 
-These two, and no other, look into a value (law 3): a counter is one integer in decimal, a list one JSON array. The
+These four, and no other, look into a value (law 3): a counter is one integer in decimal, a list one JSON array. The
 items of a list are never decoded, only told apart.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from stash_daemon.engine.core import Core, Reply, check_size, entry, lifetime, shown
-from stash_daemon.engine.entries import rewrite, write
+from stash_daemon.engine.core import Core, Reply, absent, check_size, entry, lifetime, shown
+from stash_daemon.engine.entries import restore, rewrite, write
 from stash_daemon.keys import Caller
 from stash_daemon.store import TYPES, Row
-from stash_protocol.errors import BadRequest, TooLarge
-from stash_protocol.operations import Append, Incr
+from stash_protocol.errors import BadRequest, NotFound, TooLarge
+from stash_protocol.operations import Append, Incr, Pop, Tail
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Entry, Length, Number, ValueType
 
@@ -40,15 +40,16 @@ def incr(core: Core, caller: Caller, request: Incr, _payload: Payload) -> Reply:
 
 
 def append(core: Core, caller: Caller, request: Append, payload: Payload) -> Reply:
-    """Add an item to a list, or start one; beyond ``max_len`` the oldest go."""
+    """Add an item to a list, or several, or start one; beyond ``max_len`` the oldest go."""
     try:
-        _item.decode(payload)
+        added = _items.decode(payload) if request.many else [_item.decode(payload)]
         payload.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"the item is not a JSON document ({error})") from None
+        what = "items are no JSON array" if request.many else "item is not a JSON document"
+        raise BadRequest(f"the {what} ({error})") from None
     now = core.clock.now()
     row = core.store.find(core.store.namespace(caller.namespace), request.key, now)
-    items = [*(_list(row) if row else ()), msgspec.Raw(bytes(payload))]
+    items = [*(_list(row) if row else ()), *added]
     if request.max_len is not None:
         items = items[-request.max_len :]
     value = msgspec.json.encode(items)
@@ -59,18 +60,45 @@ def append(core: Core, caller: Caller, request: Append, payload: Payload) -> Rep
     return Reply(Length(len(items), written))
 
 
+def pop(core: Core, caller: Caller, request: Pop, _payload: Payload) -> Reply:
+    """Take the last item, or the first, off a list that has one."""
+    now = core.clock.now()
+    row, items = _existing(core, caller, request.key, now)
+    if not items:
+        raise NotFound(f"the list {shown(row.key)} is empty")
+    item = items.pop(0 if request.first else -1)
+    written = _change(core, caller, row, msgspec.json.encode(items), now=now, type_="json")
+    return Reply(Length(len(items), written), bytes(item))
+
+
+def tail(core: Core, caller: Caller, request: Tail, _payload: Payload) -> Reply:
+    """Read the last items of a list; with ``touch``, restore the entry's own TTL."""
+    now = core.clock.now()
+    row, items = _existing(core, caller, request.key, now)
+    if request.touch:
+        row = restore(core, caller, row, now)
+    return Reply(Length(len(items), entry(row, now)), msgspec.json.encode(items[-request.count :]))
+
+
+def _existing(core: Core, caller: Caller, key: str, now: int) -> tuple[Row, list[msgspec.Raw]]:
+    row = core.store.find(core.store.namespace(caller.namespace), key, now)
+    if row is None:
+        raise absent(key)
+    return row, _list(row)
+
+
 def _number(row: Row) -> int:
-    digits = row.value.removeprefix(b"-")
-    if not (digits.isdigit() and len(row.value) <= MAX_DIGITS):
+    value = bytes(row.value) if row.size <= MAX_DIGITS else b""
+    if not value.removeprefix(b"-").isdigit():
         raise BadRequest(f"{shown(row.key)} is not a counter: its value is not one integer in decimal")
-    return int(row.value)
+    return int(value)
 
 
 def _list(row: Row) -> list[msgspec.Raw]:
     if row.size > MAX_LIST:
         raise BadRequest(f"{shown(row.key)} is not a list: it has {row.size:,} bytes, a list at most {MAX_LIST:,}")
     try:
-        return _items.decode(row.value)
+        return _items.decode(bytes(row.value))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest(f"{shown(row.key)} is not a list: its value is not one JSON array") from None
 
@@ -89,6 +117,10 @@ def _store(
         expired = core.store.head(core.store.namespace(caller.namespace), request.key)
         ttl = lifetime(caller.tier, request.ttl_ms)
         return write(core, caller, request.key, value, expired, now=now, type_=type_, ttl=ttl, tags=[])
+    return _change(core, caller, row, value, now=now, type_=type_)
+
+
+def _change(core: Core, caller: Caller, row: Row, value: bytes, *, now: int, type_: ValueType) -> Entry:
     changed = rewrite(core, caller, row, value, now=now, type_=type_, expires=row.expires)
     core.tell(caller.namespace, "update", row.key, at=now, version=changed.version, expires=changed.expires)
     return entry(changed, now)

@@ -21,8 +21,10 @@ from stash_protocol.operations import (
     Forget,
     Get,
     Incr,
+    Pop,
     Request,
     Set,
+    Tail,
     Ttl,
     Update,
 )
@@ -44,10 +46,12 @@ MEMBERS: dict[type[Request], Operate] = {
     Exists: entries.entry_exists,
     Incr: accumulate.incr,
     Append: accumulate.append,
+    Pop: accumulate.pop,
+    Tail: accumulate.tail,
 }
 """The operations on single entries: what may stand in a batch."""
 
-_requests = msgspec.msgpack.Decoder(Set | Get | Update | Extend | Forget | Ttl | Exists | Incr | Append)
+_requests = msgspec.msgpack.Decoder(Set | Get | Update | Extend | Forget | Ttl | Exists | Incr | Append | Pop | Tail)
 _encode = msgspec.msgpack.Encoder().encode
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from stash_daemon.clock import Clock
 from stash_daemon.engine.events import Events
 from stash_daemon.keys import ApiKeys, Caller
+from stash_daemon.memory_store import REMEMBERED
 from stash_daemon.observe import Observer
+from stash_daemon.search.embedders.troubles import Health
+from stash_daemon.search.shelves import Shelves
 from stash_daemon.settings import Settings, Tier
-from stash_daemon.store import TYPES, Expired, Head, Row, Store
+from stash_daemon.store import TYPES, Expired, Head, Row, Store, Value
 from stash_protocol.errors import BadRequest, Forbidden, NotFound, OverQuota, TooLarge
-from stash_protocol.operations import OPERATIONS, Access, Cargo, Forget, Get, Request
-from stash_protocol.reader import Payload
+from stash_protocol.operations import OPERATIONS, Access, Cargo, Forget, Get, Request, Tail
 from stash_protocol.replies import Entry, Event, Scope
 from stash_protocol.types import check_key, format_duration, format_size
 
@@ -27,7 +30,38 @@ class Reply(NamedTuple):
     """What an operation answers."""
 
     body: Struct
-    payload: Payload = b""
+    payload: Value = b""
+
+
+class Aside(NamedTuple):
+    """What may take long and writes nothing: for another thread, outside of any turn, before the next slice.
+
+    A store in memory has one connection: there it is for the loop itself, see `Engine.scans_inline`.
+    """
+
+    work: Callable[[], None]
+
+
+Step = Reply | Aside | None
+"""What a slice of a long write ends with; only the last is a `Reply`."""
+
+
+class QueryEmbedder(Protocol):
+    """What makes vectors of queries."""
+
+    name: str
+
+    def vector(self, text: str, namespace: str) -> bytes | None:
+        """The vector of a text that a namespace searches for; None when it cannot be had now."""
+        ...
+
+
+class EmbeddingQueue(Protocol):
+    """What makes the vectors of memories."""
+
+    def health(self, namespace: int) -> Health:
+        """How its embedder is, as far as a namespace may know; from any thread."""
+        ...
 
 
 class Core:
@@ -40,6 +74,9 @@ class Core:
         self.keys = keys
         self.observer = observer
         self.events = Events()
+        self.shelves = Shelves(store, settings.search_memory)
+        self.embedder: QueryEmbedder | None = None
+        self.queue: EmbeddingQueue | None = None
         self.started = clock.now()
         self._evicted: list[tuple[str, str, int]] = []  # of the turn: namespace, key, bytes
 
@@ -86,7 +123,7 @@ class Core:
                 break
             if row.id != spared:
                 chosen.append(row)
-                excess -= row.size
+                excess -= row.size + self.store.memory_bytes(row.id)
         if excess > 0:
             return False
         self.store.delete(namespace, chosen)
@@ -94,6 +131,10 @@ class Core:
             self.tell(caller.namespace, "forget", row.key, at=now, version=row.version, expires=row.expires)
             self._evicted.append((caller.namespace, row.key, row.size))
         return True
+
+    def held_by(self, head: Head | Row) -> int:
+        """Bytes of a live entry, with what it is remembered by: what goes when it is replaced."""
+        return head.size + (self.store.memory_bytes(head.id) if head.tagged & REMEMBERED else 0)
 
     def mark(self) -> tuple[int, int]:
         """Where what the turn will tell stands now; see `discard`."""
@@ -125,7 +166,7 @@ KEYED = frozenset(request for request in OPERATIONS if "key" in request.__struct
 
 def writes(request: Request) -> bool:
     """Whether the request changes entries."""
-    return SCOPES[type(request)] == "write" or (isinstance(request, Get) and request.touch)
+    return SCOPES[type(request)] == "write" or (isinstance(request, (Get, Tail)) and request.touch)
 
 
 def permit(request: Request, payload_length: int, caller: Caller) -> Scope | None:
@@ -166,14 +207,14 @@ def check_size(tier: Tier, size: int) -> None:
         )
 
 
-def lifetime(tier: Tier, ttl: int | None) -> int:
-    """The TTL a new entry gets, milliseconds.
+def lifetime(tier: Tier, ttl: int | None, default: int | None = None) -> int:
+    """The TTL a new entry gets, milliseconds; ``default`` in place of the tier's.
 
     Raises:
         BadRequest: beyond the tier's maximum.
     """
     if ttl is None:
-        return min(tier.default_ttl, tier.max_ttl)
+        return min(tier.default_ttl if default is None else default, tier.max_ttl)
     if ttl > tier.max_ttl:
         raise BadRequest(
             f"a TTL of {format_duration(ttl)} is more than the {format_duration(tier.max_ttl)} tier {tier.name} allows"
@@ -190,9 +231,9 @@ def prolonged(head: Head | Row, by: int, tier: Tier, now: int) -> tuple[int, boo
     return min(wanted, limit), wanted > limit
 
 
-def absent(key: str) -> NotFound:
+def absent(key: str, what: str = "entry") -> NotFound:
     """The one error for whatever is not there, or not the caller's."""
-    return NotFound(f"no entry {shown(key)}: it expired, was forgotten or never was")
+    return NotFound(f"no {what} {shown(key)}: it expired, was forgotten or never was")
 
 
 def shown(key: str) -> str:

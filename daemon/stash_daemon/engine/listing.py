@@ -9,9 +9,12 @@ import msgspec
 
 from stash_daemon.engine.core import Core, Reply, entry
 from stash_daemon.engine.entries import write
+from stash_daemon.engine.memories import exported
 from stash_daemon.keys import Caller
+from stash_daemon.memory_store import REMEMBERED
 from stash_daemon.store import Head
 from stash_protocol.errors import STORAGE_ERRORS, BadRequest, StashError
+from stash_protocol.memories import Memory
 from stash_protocol.operations import MAX_IMPORT, Export, Import, List, Tags
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Entry, Imported, Page, ValueType
@@ -33,6 +36,7 @@ class ImportRow(msgspec.Struct, array_like=True):
     ttl_ms: int
     value: bytes
     tags: Tags
+    memory: Memory | None = None
 
 
 _rows = msgspec.msgpack.Decoder(Annotated[list[ImportRow], msgspec.Meta(max_length=MAX_IMPORT)])
@@ -47,7 +51,9 @@ def list_entries(core: Core, caller: Caller, request: List) -> Reply:
         namespace = reads.namespace(caller.namespace)
         for _ in range(MAX_LOOKS // request.limit + 1):
             limit = request.limit - len(found)
-            heads, cursor = reads.page(namespace, request.prefix, cursor or "", limit, now=now, tag=request.tag)
+            heads, cursor = reads.page(
+                namespace, request.prefix, cursor or "", limit, now=now, tag=request.tag, reverse=request.reverse
+            )
             found += heads
             if cursor is None or len(found) == request.limit:
                 break
@@ -63,7 +69,10 @@ def export_entries(core: Core, caller: Caller, request: Export) -> Reply:
         found, cursor = reads.values(
             namespace, request.prefix, request.cursor, EXPORT_ROWS, now=now, max_bytes=EXPORT_BYTES
         )
-    rows: list[tuple[Entry, bytes, list[str]]] = [(entry(row, now), row.value, tags) for row, tags in found]
+        rows: list[tuple[Entry, bytes, list[str], Memory | None]] = [
+            (entry(row, now), bytes(row.value), tags, exported(reads, row, now) if row.tagged & REMEMBERED else None)
+            for row, tags in found
+        ]
     return Reply(Page(len(rows), cursor), _pack(rows))
 
 
@@ -96,6 +105,6 @@ def _import(core: Core, caller: Caller, row: ImportRow, done: Imported, *, repla
         done.skipped += 1
         return
     ttl = min(row.ttl_ms, caller.tier.max_ttl)
-    write(core, caller, row.key, row.value, head, now=now, type_=row.type, ttl=ttl, tags=row.tags)
+    write(core, caller, row.key, row.value, head, now=now, type_=row.type, ttl=ttl, tags=row.tags, memory=row.memory)
     done.imported += 1
     done.clamped += ttl < row.ttl_ms

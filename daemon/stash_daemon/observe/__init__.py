@@ -13,11 +13,14 @@ from stash_daemon.observe import lines, prometheus
 from stash_daemon.observe.audit import Audit
 from stash_daemon.observe.files import stamp
 from stash_daemon.observe.logs import LEVELS, Log
-from stash_daemon.observe.metrics import NOBODY, OK, Meter, Sums, Totals
+from stash_daemon.observe.metrics import NOBODY, OK, RETAINED, Embedding, Meter, Sums, Totals
+from stash_daemon.observe.usage import DAY, HOUR, History
 from stash_daemon.settings import Settings
+from stash_protocol.analytics import Usage
 from stash_protocol.errors import StashError
 from stash_protocol.operations import OPERATIONS, Batch, Extend, Import, Request, Set, Update
 from stash_protocol.replies import Entry, Rate, Remaining
+from stash_protocol.retention import Retained
 
 MAX_REFUSALS = 100  # lines a second about refused requests: a flood must not become a flood of the log
 MAX_BATCHES = 1_024  # in one turn: more than its bytes allow; a bound all the same
@@ -34,6 +37,7 @@ class Observer:
 
     Attributes:
         connections: open ones; the doors keep it.
+        embedding: the queue's figures; the queue keeps them.
 
     Raises:
         BadRequest: the audit is required and its file cannot be written.
@@ -46,6 +50,7 @@ class Observer:
         self._audit_required = settings.audit_required
         self._meters: dict[str, Meter] = {}
         self._totals = Totals()
+        self._history = History()
         self._second = 0
         self._refusals = 0
         self._parts: dict[int, list[dict[str, Any]]] = {}  # by the identity of a request that is still to be served
@@ -58,6 +63,11 @@ class Observer:
     @connections.setter
     def connections(self, count: int) -> None:
         self._totals.connections = count
+
+    @property
+    def embedding(self) -> Embedding:
+        """Figures of the queue."""
+        return self._totals.embedding
 
     # ── requests ──
 
@@ -89,7 +99,7 @@ class Observer:
         caller: Caller | None,
         peer: Peer,
         *,
-        request_id: str,
+        request_id: lines.RequestId,
         reply: Struct | None,
         error: StashError | None,
         payload_bytes: int,
@@ -101,7 +111,7 @@ class Observer:
             request: None when it could not be read.
             caller: None when it is not known.
             peer: where it came from.
-            request_id: the same in log and audit.
+            request_id: the same in log and audit; made into text only for a line of them.
             reply: what is about to be sent; None with an error.
             error: what is about to be sent; None with a reply.
             payload_bytes: of the request's payload, or of the reply's where the request has none.
@@ -116,11 +126,8 @@ class Observer:
         meter.count((kind, tier, outcome), duration_ns, payload_bytes)
         if kind in _GIVES_TTL and isinstance(reply, (Entry, Remaining)):
             meter.ttl.add(reply.ttl_ms)
-        if error is None and self._audit is None and self._log.threshold > _INFO:
-            if caller is not None and kind in _WRITES:
-                self._warn(request, caller, reply, payload_bytes, request_id)
-            return
-        self._tell(lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns))
+        if error is not None or self._audit is not None or self._log.threshold <= _INFO:
+            self._tell(lines.Served(request, caller, peer, request_id, reply, error, payload_bytes, duration_ns))
         if error is None and caller is not None and kind in _WRITES:
             self._warn(request, caller, reply, payload_bytes, request_id)
 
@@ -135,14 +142,19 @@ class Observer:
             self._log_done(served)
 
     def _warn(
-        self, request: Request | None, caller: Caller, reply: Struct | None, payload_bytes: int, request_id: str
+        self,
+        request: Request | None,
+        caller: Caller,
+        reply: Struct | None,
+        payload_bytes: int,
+        request_id: lines.RequestId,
     ) -> None:
         limit = caller.tier.max_value
         if payload_bytes * 100 >= limit * LARGE and not isinstance(request, Import | Batch):
             self.log(
                 "WARNING",
                 "large_value",
-                request_id=request_id,
+                request_id=lines.name_of(request_id),
                 namespace=caller.namespace,
                 key=getattr(request, "key", None),
                 payload_bytes=payload_bytes,
@@ -155,7 +167,7 @@ class Observer:
                 self.log(
                     "WARNING",
                     "extended_late",
-                    request_id=request_id,
+                    request_id=lines.name_of(request_id),
                     namespace=caller.namespace,
                     key=request.key,
                     left_seconds=before / 1000,
@@ -223,6 +235,17 @@ class Observer:
         """Count live entries that prune's policies deleted."""
         self._totals.pruned += count
 
+    def retained(self, namespace: str, done: Retained) -> None:
+        """Note a run of retention: logged and counted; audited if nobody asked for it, for a request is anyway."""
+        self._totals.retention.add(done)
+        counts = {name: getattr(done, name) for name in RETAINED}
+        self.log("INFO", "retention", namespace=namespace, scheduled=done.scheduled, bytes=done.bytes, **counts)
+        if self._audit is not None and done.scheduled:
+            now = self._clock.now()
+            line = {"ts": stamp(now), "request_id": None, "namespace": namespace, "api_key_name": None, "peer": None}
+            what = {"op": "retention_run", "key": None, "outcome": OK, "bytes": done.bytes}
+            self._audit.record({**line, **what, **counts}, now)
+
     def evicted(self, namespace: str, key: str, size: int) -> None:
         """Note a live entry that was deleted to make room: logged and audited.
 
@@ -260,10 +283,22 @@ class Observer:
             "expired_bytes": totals.expired_bytes,
             "pruned": totals.pruned,
             "evicted": totals.evicted,
+            "retention": totals.retention.figures(),
             "authentication_failures": totals.auth_failures,
             "connections": totals.connections,
+            "embedding": totals.embedding.figures(),
             "lines_lost": self._lost(),
         }
+
+    def look(self) -> None:
+        """File what was counted since the last look under the hour it is now; from any thread."""
+        self._history.look(self._meters, self._clock.now())
+
+    def usage(self, namespace: str | None) -> tuple[list[Usage], list[Usage]]:
+        """Requests by hour and by day; of a namespace, or None: of all together."""
+        self.look()
+        now = self._clock.now()
+        return self._history.usage(namespace, HOUR, now), self._history.usage(namespace, DAY, now)
 
     def prometheus(self, alive: Mapping[str, int]) -> str:
         """All figures as Prometheus reads them.

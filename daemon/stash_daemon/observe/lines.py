@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from stash_daemon.keys import Caller, Peer
-from stash_daemon.observe.metrics import OK
+from stash_daemon.observe.metrics import OK, RETAINED
 from stash_protocol import operations
 from stash_protocol.errors import StashError
 from stash_protocol.operations import OPERATIONS, Request
 from stash_protocol.replies import Entry
+
+RequestId = tuple[int, int]
+"""The connection's number, and the request's on it."""
 
 
 class Served(NamedTuple):
@@ -20,7 +23,7 @@ class Served(NamedTuple):
     request: Request | None
     caller: Caller | None
     peer: Peer
-    request_id: str
+    request_id: RequestId
     reply: Struct | None
     error: StashError | None
     payload_bytes: int
@@ -42,6 +45,8 @@ EVENTS: dict[type[Request], str] = {
     operations.Clear: "forgotten",
     operations.Incr: "updated",
     operations.Append: "updated",
+    operations.Pop: "updated",
+    operations.Tail: "read",
     operations.Batch: "batch",
     operations.Import: "imported",
     operations.Export: "exported",
@@ -66,7 +71,12 @@ REFUSALS: dict[str, tuple[str, str]] = {
 """Level and event of an error's code; all others are ``refused`` at INFO."""
 
 _SUBJECTS = ("key", "keys", "prefix", "tag", "name")
-_COUNTS = ("forgotten", "pruned", "expired", "imported", "kept", "count")
+_COUNTS = ("forgotten", "pruned", "expired", "imported", "kept", "count", *RETAINED)
+
+
+def name_of(request_id: RequestId) -> str:
+    """A request's id as lines have it."""
+    return f"{request_id[0]:x}-{request_id[1]:x}"
 
 
 def event_of(served: Served) -> tuple[str, str]:
@@ -85,7 +95,7 @@ def logged(served: Served) -> dict[str, Any]:
     ttl = getattr(_entry_of(served.reply), "ttl_ms", None)
     return {
         "op": served.op,
-        "request_id": served.request_id,
+        "request_id": name_of(served.request_id),
         "namespace": caller.namespace if caller else None,
         **_subject(served),
         "ttl_seconds": None if ttl is None else ttl / 1000,
@@ -101,7 +111,7 @@ def audited(served: Served) -> dict[str, Any]:
     """The fields of a line of the audit, after its time."""
     caller, peer = served.caller, served.peer
     line: dict[str, Any] = {
-        "request_id": served.request_id,
+        "request_id": name_of(served.request_id),
         "namespace": caller.namespace if caller else None,
         "api_key_name": caller.api_key_name if caller else None,
         "peer": {"name": peer.name, "pid": peer.pid, "uid": peer.uid},

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from stash_protocol.operations import OPERATIONS, Request
+from stash_protocol.retention import Retained
 from stash_protocol.types import SIZES, UNITS
 
 _US, _K, _M = 1_000, SIZES["K"], SIZES["M"]
@@ -27,6 +28,7 @@ TTL_BOUNDS = tuple(
 
 NOBODY = ""  # the namespace of requests whose caller is not known (yet)
 OK = "ok"
+RETAINED = ("archived", "deleted", "extended")  # what runs of retention are counted by
 
 
 class Histogram:
@@ -113,10 +115,65 @@ class Meter:
             series.payload.add(payload_bytes)
 
 
+class Embedding:
+    """The queue of texts that wait for a vector, and its calls; `search.backfill` keeps it.
+
+    Attributes:
+        queue: memories that wait, counted once a second.
+        completed, failed: memories that got a vector, and that were given up.
+        failed_calls: of the embedder.
+    """
+
+    __slots__ = ("completed", "failed", "failed_calls", "latency", "queue")
+
+    def __init__(self) -> None:
+        self.queue = 0
+        self.completed = 0
+        self.failed = 0
+        self.failed_calls = 0
+        self.latency = Histogram(LATENCY_BOUNDS)
+
+    def called(self, duration_ns: int, *, failed: bool) -> None:
+        """Count one call of the embedder."""
+        self.latency.add(duration_ns)
+        self.failed_calls += failed
+
+    def figures(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "queue": self.queue,
+            "completed": self.completed,
+            "failed": self.failed,
+            "failed_calls": self.failed_calls,
+            "latency_ms": _shown(self.latency, 1_000_000),
+        }
+
+
+class Retention:
+    """The runs of retention, one for each namespace, and what they did."""
+
+    __slots__ = (*RETAINED, "runs")
+
+    def __init__(self) -> None:
+        self.runs = self.archived = self.deleted = self.extended = 0
+
+    def add(self, done: Retained) -> None:
+        """Count one run."""
+        self.runs += 1
+        self.archived += done.archived
+        self.deleted += done.deleted
+        self.extended += done.extended
+
+    def figures(self) -> dict[str, int]:
+        """As plain data."""
+        return {name: getattr(self, name) for name in ("runs", *RETAINED)}
+
+
 class Totals:
     """What is counted for the daemon as a whole only."""
 
-    __slots__ = ("auth_failures", "connections", "evicted", "expired", "expired_bytes", "pruned")
+    __slots__ = ("auth_failures", "connections", "embedding", "evicted", "expired", "expired_bytes", "pruned",
+                 "retention")  # fmt: skip
 
     def __init__(self) -> None:
         self.connections = 0
@@ -125,6 +182,8 @@ class Totals:
         self.pruned = 0
         self.evicted = 0
         self.auth_failures = 0
+        self.embedding = Embedding()
+        self.retention = Retention()
 
 
 class Sums:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from stash_daemon.observe.metrics import OK, Histogram, Sums, Totals
+from stash_daemon.observe.metrics import OK, Embedding, Histogram, Sums, Totals
 
 Labels = Mapping[str, str]
 
@@ -19,7 +19,13 @@ def render(sums: Sums, totals: Totals, alive: Mapping[str, int], lost: Mapping[s
         lost: lines that could not be written, by file (``log``, ``audit``).
     """
     lines: list[str] = []
-    for block in (_requests(sums), _histograms(sums), _store(totals, alive), _trouble(sums, totals, lost)):
+    for block in (
+        _requests(sums),
+        _histograms(sums),
+        _store(totals, alive),
+        _embedding(totals.embedding),
+        _trouble(sums, totals, lost),
+    ):
         lines += block
     return "\n".join(lines) + "\n"
 
@@ -58,7 +64,21 @@ def _store(totals: Totals, alive: Mapping[str, int]) -> Iterator[str]:
     yield from _single("stash_expired_total", "counter", "Entries deleted after their time.", totals.expired)
     yield from _single("stash_expired_bytes_total", "counter", "Bytes of their values.", totals.expired_bytes)
     yield from _single("stash_pruned_total", "counter", "Live entries deleted by prune's policies.", totals.pruned)
+    for name, count in totals.retention.figures().items():
+        meaning = "Runs of retention." if name == "runs" else f"Memories that retention {name}."
+        yield from _single(f"stash_retention_{name}_total", "counter", meaning, count)
     yield from _single("stash_evicted_total", "counter", "Live entries deleted to make room.", totals.evicted)
+
+
+def _embedding(embedding: Embedding) -> Iterator[str]:
+    yield from _single("stash_embedding_queue", "gauge", "Memories that wait for a vector.", embedding.queue)
+    yield from _single("stash_embedded_total", "counter", "Memories that got a vector.", embedding.completed)
+    yield from _single("stash_embedding_failed_total", "counter", "Memories that were given up.", embedding.failed)
+    failed = embedding.failed_calls
+    yield from _single("stash_embedder_failures_total", "counter", "Calls of the embedder that failed.", failed)
+    name = "stash_embedder_duration_seconds"
+    yield from _head(name, "histogram", "Calls of the embedder.")
+    yield from _buckets(name, {}, embedding.latency, 1e9)
 
 
 def _trouble(sums: Sums, totals: Totals, lost: Mapping[str, int]) -> Iterator[str]:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import apsw
 
+from stash_daemon.memory_store import TAGGED
 from stash_daemon.store import Head, Row, Usage
+from stash_daemon.stores.conditions import behind
+from stash_daemon.stores.embedding import EmbeddingReads
 from stash_daemon.stores.failures import translate
+from stash_daemon.stores.memories import MemoryReads
+from stash_daemon.stores.pieces import IN_PIECES, PieceReads
+from stash_protocol.errors import StorageFull
 
-HEAD = "id, key, type, created, updated, expires, ttl, version, size, tagged"
+HEAD = "id, key, type, created, updated, expires, ttl, version, size, tagged, due * early"
 FIND = f"SELECT {HEAD}, value FROM entries WHERE namespace = ? AND key = ? AND expires > ?"
 PEEK = f"SELECT {HEAD} FROM entries WHERE namespace = ? AND key = ?"
 PAGE = " FROM entries WHERE namespace = ? AND key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?"
-COUNTED = "count(*), ifnull(sum(size), 0) FROM entries INDEXED BY entries_by_expiry"
-LAST = "\U0010ffff"  # the greatest character: no key sorts behind 513 of them (2,048 bytes)
+PAGE_BACK = " FROM entries WHERE namespace = ? AND key < ? AND key >= ? AND key < ? ORDER BY key DESC LIMIT ?"
+COUNTED = "count(*), ifnull(sum(size), 0) FROM entries INDEXED BY entries_by_due"
+ALIVE = "(due > ?1 OR early AND expires > ?1)"  # only a row that is filed early is itself looked at
+OVER = "early IN (0, 1) AND due <= ?1 AND (NOT early OR expires <= ?1)"
 
 
-class SqliteReads:
+# As `_make`, without its look at the length: the columns of both are counted here.
+_head: Callable[[Any], Head] = partial(tuple.__new__, Head)
+_row: Callable[[Any], Row] = partial(tuple.__new__, Row)
+
+
+class SqliteReads(MemoryReads, EmbeddingReads, PieceReads):
     """Reads over one connection, which one thread uses at a time."""
+
+    _ran_out = False  # the last statement that failed did so for lack of room
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -29,7 +46,9 @@ class SqliteReads:
         try:
             return self._execute(sql, bindings).fetchall()
         except apsw.Error as error:
-            raise translate(error, self._connection.system_errno) from error
+            failure = translate(error, self._connection.system_errno)
+            self._ran_out = isinstance(failure, StorageFull)
+            raise failure from error
 
     def namespace(self, name: str) -> int:
         rows = self._rows("SELECT id FROM namespaces WHERE name = ?", (name,))
@@ -37,19 +56,32 @@ class SqliteReads:
 
     def head(self, namespace: int, key: str) -> Head | None:
         rows = self._rows(PEEK, (namespace, key))
-        return Head._make(rows[0]) if rows else None
+        return _head(rows[0]) if rows else None
 
     def find(self, namespace: int, key: str, now: int) -> Row | None:
         rows = self._rows(FIND, (namespace, key, now))
-        return Row._make(rows[0]) if rows else None
+        if not rows:
+            return None
+        row = _row(rows[0])
+        return row._replace(value=self.large(rows[0][-1], row.size)) if row.tagged & IN_PIECES else row
 
     def page(
-        self, namespace: int, prefix: str, after: str, limit: int, *, now: int, tag: str | None = None
+        self,
+        namespace: int,
+        prefix: str,
+        after: str,
+        limit: int,
+        *,
+        now: int,
+        tag: str | None = None,
+        reverse: bool = False,
     ) -> tuple[list[Head], str | None]:
-        rows = self._rows(f"SELECT {HEAD}" + PAGE, (namespace, after, prefix, _behind(prefix), limit))
+        end = behind(prefix)
+        page, after = (PAGE_BACK, after or end) if reverse else (PAGE, after)
+        rows = self._rows(f"SELECT {HEAD}" + page, (namespace, after, prefix, end, limit))
         heads = [head for row in rows if (head := Head._make(row)).expires > now]
         if tag is not None:
-            heads = [head for head in heads if head.tagged and tag in self.tags(head.id)]
+            heads = [head for head in heads if head.tagged & TAGGED and tag in self.tags(head.id)]
         return heads, rows[-1][1] if len(rows) == limit else None
 
     def values(
@@ -63,26 +95,13 @@ class SqliteReads:
                 return found, found[-1][0].key
             row = self.find(namespace, head.key, now)
             if row is not None:
-                found.append((row, self.tags(row.id) if row.tagged else []))
+                found.append((row, self.tags(row.id) if row.tagged & TAGGED else []))
                 total += row.size
         return found, cursor
 
     def usage(self, namespace: int, now: int) -> Usage:
-        return Usage(*self._rows(f"SELECT {COUNTED} WHERE expires > ? AND namespace = ?", (now, namespace))[0])
+        return Usage(*self._rows(f"SELECT {COUNTED} WHERE {ALIVE} AND namespace = ?2", (now, namespace))[0])
 
     def total(self, now: int) -> tuple[Usage, int]:
-        sums = self._rows(f"SELECT {COUNTED} WHERE expires > ? GROUP BY namespace", (now,))
+        sums = self._rows(f"SELECT {COUNTED} WHERE {ALIVE} GROUP BY namespace", (now,))
         return Usage(sum(entries for entries, _ in sums), sum(size for _, size in sums)), len(sums)
-
-    def tags(self, entry: int) -> list[str]:
-        """The tags of a row, sorted."""
-        return [tag for (tag,) in self._rows("SELECT tag FROM tags WHERE entry = ? ORDER BY tag", (entry,))]
-
-
-def _behind(prefix: str) -> str:
-    """The least string that sorts behind every key with the prefix; SQLite compares UTF-8, which is by code point."""
-    stem = prefix.rstrip(LAST)
-    if not stem:
-        return LAST * 513
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are no characters

@@ -47,6 +47,89 @@ MIGRATIONS = (
     CREATE TRIGGER tags_die_with_their_entry AFTER DELETE ON entries WHEN old.tagged
     BEGIN DELETE FROM tags WHERE entry = old.id; END;
     """,
+    # Entries are filed under a time that may lie before their expiry, so that a rewrite need not touch the index.
+    """
+    CREATE TABLE filed (
+        id INTEGER PRIMARY KEY,
+        namespace INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        type INTEGER NOT NULL,
+        created INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        expires INTEGER NOT NULL,
+        ttl INTEGER NOT NULL,
+        version INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        tagged INTEGER NOT NULL,
+        due INTEGER NOT NULL,  -- when the sweeper looks at it: never after `expires`
+        early INTEGER NOT NULL,  -- 0: `due` is `expires`; 1: that is not known, it may be earlier
+        value BLOB NOT NULL
+    ) STRICT;
+    INSERT INTO filed SELECT id, namespace, key, type, created, updated, expires, ttl, version, size, tagged, expires,
+        0, value FROM entries;
+    DROP TABLE entries;
+    ALTER TABLE filed RENAME TO entries;
+    CREATE UNIQUE INDEX entries_by_key ON entries (namespace, key);
+    CREATE INDEX entries_by_due ON entries (early, due, namespace, size);
+    CREATE TRIGGER tags_die_with_their_entry AFTER DELETE ON entries WHEN old.tagged
+    BEGIN DELETE FROM tags WHERE entry = old.id; END;
+    """,
+    """
+    CREATE TABLE memories (
+        entry INTEGER PRIMARY KEY,
+        namespace INTEGER NOT NULL,
+        expires INTEGER NOT NULL,  -- the entry's, so that search need not look at entries
+        kind INTEGER NOT NULL,
+        at INTEGER NOT NULL,
+        "group" TEXT,
+        role INTEGER NOT NULL,
+        score REAL,
+        importance REAL,
+        metadata TEXT,
+        text TEXT,
+        embed INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        archived INTEGER,
+        words INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        due INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX memories_by_expiry ON memories (namespace, expires, bytes);
+    CREATE INDEX memories_pending ON memories (due) WHERE state = 1;
+
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY,
+        namespace INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        dimensions INTEGER NOT NULL,
+        UNIQUE (namespace, name)
+    ) STRICT;
+    CREATE TABLE vectors (entry INTEGER PRIMARY KEY, model INTEGER NOT NULL, vector BLOB NOT NULL) STRICT;
+    CREATE INDEX vectors_by_model ON vectors (model);
+
+    CREATE VIRTUAL TABLE words USING fts5(terms, content='', contentless_delete=1, tokenize='ascii');
+    CREATE VIRTUAL TABLE word_places USING fts5vocab(words, instance);
+
+    DROP TRIGGER tags_die_with_their_entry;
+    CREATE TRIGGER tags_die_with_their_entry AFTER DELETE ON entries WHEN old.tagged & 1
+    BEGIN DELETE FROM tags WHERE entry = old.id; END;
+    CREATE TRIGGER memories_die_with_their_entry AFTER DELETE ON entries WHEN old.tagged & 2
+    BEGIN
+        DELETE FROM memories WHERE entry = old.id;
+        DELETE FROM vectors WHERE entry = old.id;
+        DELETE FROM words WHERE rowid = old.id;
+    END;
+    """,
+    """
+    CREATE TABLE pieces (value INTEGER NOT NULL, place INTEGER NOT NULL, data BLOB NOT NULL) STRICT;
+    CREATE UNIQUE INDEX pieces_of_a_value ON pieces (value, place);
+    CREATE TABLE litter (value INTEGER PRIMARY KEY AUTOINCREMENT) STRICT;  -- values no entry has, or not yet
+    """,
+    # The words of memories behind this entry are not in the keyword index yet: see stores/words.py.
+    """
+    INSERT INTO meta SELECT 'worded', ifnull(max(entry), 0) FROM memories;
+    """,
 )
 """What brings a file from version N to N + 1; `user_version` is the number of those that were applied."""
 
@@ -68,7 +151,9 @@ def create(path: str) -> None:
     Path(draft).unlink(missing_ok=True)
     os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     connection = apsw.Connection(draft)
+    connection.execute("PRAGMA synchronous = OFF")  # until it has its name nothing is lost with it: one sync will do
     prepare(connection)
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.close()
     descriptor = os.open(draft, os.O_RDONLY)
     os.fsync(descriptor)

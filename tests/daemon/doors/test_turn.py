@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from unittest.mock import ANY
 
 import msgspec
 
@@ -48,6 +49,41 @@ def test_no_answer_leaves_while_the_turn_is_open_not_even_a_reads() -> None:
             assert not wire.connection._out
             desk.turn.commit()
             assert (await wire.read())[0]["id"] == 7
+
+    asyncio.run(scenario())
+
+
+def test_while_writes_wait_reads_are_answered_and_what_a_connection_asks_stays_in_order() -> None:
+    async def scenario() -> None:
+        async with open_door() as desk:
+            one, other = await desk.connect(), await desk.connect()
+            await one.call(Set(id=1, key="k"), b"old")
+            commits: list[bool] = []
+            desk.turn.committed = lambda: commits.append(True)
+            desk.turn.pause()
+            one.send((Get(id=2, key="k"), b""), (Set(id=3, key="k"), b"new"), (Get(id=4, key="k"), b""))
+            assert await one.read() == (ANY, b"old")
+            other.send((Get(id=5, key="k"), b""), (Clear(id=6, prefix="none"), b""))
+            assert await other.read() == (ANY, b"old")
+            assert not desk.turn.open
+            assert not commits
+            desk.turn.resume()
+            assert [(await one.read())[0]["id"], await one.read()] == [3, (ANY, b"new")]
+            assert (await other.read())[0]["id"] == 6
+            assert desk.door.memory.held == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_write_that_waits_runs_into_its_deadline_and_is_not_done_afterwards() -> None:
+    async def scenario() -> None:
+        async with open_door() as desk:
+            wire = await desk.connect()
+            desk.turn.pause()
+            assert (await wire.call(Set(id=1, key="k", timeout_ms=5), b"v"))["error"]["code"] == "timeout"
+            desk.turn.resume()
+            assert not (await wire.call(Exists(id=2, key="k")))["reply"]["exists"]
+            assert desk.door.memory.held == 0
 
     asyncio.run(scenario())
 
@@ -115,13 +151,13 @@ def test_a_defect_is_answered_as_internal_and_the_turn_is_undone() -> None:
 
 def test_answers_that_wait_for_the_turn_have_the_ceiling_of_all_others() -> None:
     async def scenario() -> None:
-        async with open_door(max_memory=8 << 20) as desk:
+        async with open_door(max_memory=5 << 20) as desk:
             wires = [await desk.connect() for _ in range(4)]
-            await wires[0].call(Set(id=1, key="big"), bytes(3 << 20))
+            await wires[0].call(Set(id=1, key="big"), bytes(2 << 20))
             desk.turn.begin()
             for wire in wires:
                 wire.connection.data_received(pack(msgspec.msgpack.encode(Get(id=2, key="big"))))
-            assert desk.door.memory.held == 2 * (3 << 20)
+            assert desk.door.memory.held == 2 * (2 << 20)
             desk.turn.commit()
             answers = [(await wire.read())[0] for wire in wires]
             assert ["reply" in answer for answer in answers] == [True, True, False, False]

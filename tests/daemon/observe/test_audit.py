@@ -42,7 +42,7 @@ class House:
             request,
             caller,
             PEER,
-            request_id="r1",
+            request_id=(10, 27),
             reply=reply,
             error=error,
             payload_bytes=payload_bytes,
@@ -68,7 +68,7 @@ def test_a_line_says_who_did_what_to_which_key_and_what_came_of_it(house: House)
     assert house.lines() == [
         {
             "ts": "2023-11-14T22:13:20.000Z",
-            "request_id": "r1",
+            "request_id": "a-1b",
             "namespace": "team",
             "api_key_name": "ci",
             "peer": {"name": "uid:1000", "pid": 42, "uid": 1000},
@@ -91,7 +91,7 @@ def test_every_operation_and_every_refusal_has_its_line(house: House) -> None:
     house.serve(op.Clear(prefix="p/"), replies.Forgotten(7))
     house.serve(op.KeyRevoke(name="old"), replies.Done())
     seen = [{name: value for name, value in line.items() if name not in ("ts", "peer")} for line in house.lines()]
-    common = {"request_id": "r1", "namespace": "team", "api_key_name": "ci", "key": None, "outcome": "ok", "bytes": 0}
+    common = {"request_id": "a-1b", "namespace": "team", "api_key_name": "ci", "key": None, "outcome": "ok", "bytes": 0}
     nobody = common | {"namespace": None, "api_key_name": None}
     assert seen == [
         common | {"op": "get", "key": "gone", "outcome": "not_found"},

@@ -42,7 +42,7 @@ class House:
         self.observer = Observer(settings, self.clock)
 
     def serve(self, request: op.Request | None, reply: Any = None, **changes: Any) -> None:
-        fields: dict[str, Any] = {"error": None, "payload_bytes": 0, "duration_ns": 250_000, "request_id": "r1"}
+        fields: dict[str, Any] = {"error": None, "payload_bytes": 0, "duration_ns": 250_000, "request_id": (10, 27)}
         caller = changes.pop("caller", CALLER)
         self.observer.served(request, caller, PEER, reply=reply, **{**fields, **changes})
 
@@ -64,7 +64,7 @@ def test_a_line_has_the_fields_of_the_contract_and_never_the_value(tmp_path: Pat
             "level": "info",
             "event": "created",
             "op": "set",
-            "request_id": "r1",
+            "request_id": "a-1b",
             "namespace": "team",
             "key": "k",
             "ttl_seconds": 60.0,

@@ -45,7 +45,7 @@ class House:
     ) -> None:
         fields = {"payload_bytes": 0, "duration_ns": 40_000, **changes}
         self.observer.served(
-            request, caller, PEER, request_id="r", reply=None if error else reply, error=error, **fields
+            request, caller, PEER, request_id=(1, 1), reply=None if error else reply, error=error, **fields
         )
 
 
@@ -66,6 +66,10 @@ def house() -> House:
     house.observer.pruned(4)
     house.observer.evicted("red", "k", 1)
     house.observer.auth_failed(PEER)
+    house.observer.embedding.queue = 7
+    house.observer.embedding.completed += 3
+    house.observer.embedding.called(30_000_000, failed=False)
+    house.observer.embedding.called(2_000_000, failed=True)
     return house
 
 
@@ -101,6 +105,9 @@ def test_the_whole_has_all_figures(house: House) -> None:
     assert figures["latency_ms"]["get"]["p99"] == 5.0
     assert figures["payload_bytes"]["get"]["count"] == 4
     assert figures["ttl_seconds"]["count"] == 2
+    embedding = figures["embedding"]
+    assert (embedding["queue"], embedding["completed"], embedding["failed"], embedding["failed_calls"]) == (7, 3, 0, 1)
+    assert embedding["latency_ms"]["mean"] == 16.0
     assert json.loads(json.dumps(figures)) == figures
 
 
@@ -150,6 +157,10 @@ def test_prometheus_text_is_well_formed_and_complete(house: House) -> None:
         "stash_expired_total 10",
         "stash_pruned_total 4",
         "stash_evicted_total 1",
+        "stash_embedding_queue 7",
+        "stash_embedded_total 3",
+        "stash_embedder_failures_total 1",
+        'stash_embedder_duration_seconds_bucket{le="0.05"} 2',
         "stash_rate_limited_total 1",
         "stash_authentication_failures_total 1",
         'stash_lines_lost_total{file="log"} 0',
