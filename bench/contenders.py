@@ -50,6 +50,7 @@ class Daemon(NamedTuple):
 def environment(home: str | Path) -> dict[str, str]:
     """The environment of a process whose stash lives in ``home``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("STASH_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)  # else stash alone is compiled at every start; what is installed never is
     return kept | {"STASH_HOME": str(home)}
 
 
@@ -63,18 +64,18 @@ def directory() -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def furnish(home: Path) -> None:
-    """Lay out the configuration of a stash that holds more than the shipped quota."""
+def furnish(home: Path, settings: str = "") -> None:
+    """Lay out the configuration of a stash that holds more than the shipped quota, and what a row sets besides."""
     config = home / "config.toml"
     config.touch(0o600)
-    config.write_text(CONFIG, encoding="utf-8")
+    config.write_text(settings + CONFIG, encoding="utf-8")
 
 
 @contextmanager
-def stash_daemon(cores: Cores) -> Iterator[Daemon]:
+def stash_daemon(cores: Cores, settings: str = "") -> Iterator[Daemon]:
     """A daemon on the servers' core, on an empty database, ready."""
     with directory() as home:
-        furnish(home)
+        furnish(home, settings)
         reading, writing = os.pipe()
         command = [sys.executable, "-P", "-m", "stash_daemon", "--ready-fd", str(writing)]
         with cores.for_server(), (home / "stderr.txt").open("wb") as stderr:

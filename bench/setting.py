@@ -50,9 +50,9 @@ class Bench:
         if now < full:
             self.note(f"{row}: {now:,} {what} instead of {full:,}, because the run was quick")
 
-    def daemon(self) -> AbstractContextManager[Daemon]:
-        """A daemon of its own for a row."""
-        return stash_daemon(self.cores)
+    def daemon(self, settings: str = "") -> AbstractContextManager[Daemon]:
+        """A daemon of its own for a row; lines of its configuration besides what all have."""
+        return stash_daemon(self.cores, settings)
 
     @contextmanager
     def redis(self) -> Iterator[Redis | None]:

@@ -34,6 +34,7 @@ def row(name: str, work: str) -> Callable[[Measure], Measure]:
 
 def rows() -> dict[str, Row]:
     """All rows by name, in the order of the table."""
-    from bench.rows import latency, throughput, embedded, process, scale, expiry, beside, idle  # noqa: F401, I001
+    from bench.rows import latency, throughput, embedded, process, scale, expiry, beside, idle, mcp  # noqa: F401, I001
+    from bench.rows import search, aged, vectors, relevance  # noqa: F401
 
     return _found

@@ -28,10 +28,10 @@ def beside(bench: Bench) -> Iterator[Figure]:
         fill(stash, range(count), prefix=DYING)
         keys = some_keys(bench.size(4_000, 800), STAYING)
         for work in ("list", "export"):
-            with _busy(daemon, work) as other:
-                quiet, busy = _in_turns(stash, keys, other)
+            with at_work(daemon, work) as other:
+                quiet, busy = in_turns_with(stash, keys, other)
             yield from compare_latency(f"get beside {work}", busy, quiet, "quiet", p99=3.0)
-        with _busy(daemon, "prune") as other:
+        with at_work(daemon, "prune") as other:
             quiet, busy = [], []
             for _ in range(REPEATS):
                 fill(stash, range(count), prefix=DYING)
@@ -63,7 +63,8 @@ class _Other:
 
 
 @contextmanager
-def _busy(daemon: Daemon, work: str) -> Iterator[_Other]:
+def at_work(daemon: Daemon, work: str) -> Iterator[_Other]:
+    """A client that keeps the daemon busy when told to; see `bench.background`."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.background", work, daemon.socket],
         env=environment(daemon.home),
@@ -79,7 +80,8 @@ def _busy(daemon: Daemon, work: str) -> Iterator[_Other]:
         stop(process)
 
 
-def _in_turns(stash: Stash, keys: list[str], other: _Other) -> tuple[list[list[int]], list[list[int]]]:
+def in_turns_with(stash: Stash, keys: list[str], other: _Other) -> tuple[list[list[int]], list[list[int]]]:
+    """The same gets, quiet and beside the other client, in turns."""
     quiet, busy = [], []
     with no_collections():
         for _ in range(REPEATS):
