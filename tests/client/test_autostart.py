@@ -247,7 +247,7 @@ def test_whoever_waits_hears_that_the_daemon_was_stopped_and_starts_no_other(fre
         watch = watcher.watch()
         waiting = threads.submit(getter.get, "never", "the default of an absent key", wait=25)
         watching = threads.submit(watch.next, 25)
-        eventually(lambda: admin.status().connections == 3)
+        eventually(lambda: admin.stats().figures["waiting"] == 2)
         admin.stop()
         for told in (waiting, watching):
             with pytest.raises(Unreachable):

@@ -71,10 +71,12 @@ def stats(core: Core, caller: Caller, request: GetStats) -> Reply:
         usage = reads.usage(reads.namespace(caller.namespace), now)
         total, namespaces = reads.total(now) if everyone else (usage, 1)
         found = analytics(core, reads, caller.namespace, now, everyone=everyone) if request.analytics else None
-    figures = core.observer.figures(None if everyone else caller.namespace)
+    whose = None if everyone else caller.namespace
+    figures = core.observer.figures(whose)
+    figures["waiting"] = core.events.waiting(whose)
     text = b""
     if everyone:
         figures["alive"] = {"entries": total.entries, "bytes": total.bytes, "namespaces": namespaces}
         if request.prometheus:
-            text = core.observer.prometheus(figures["alive"]).encode()
+            text = core.observer.prometheus(figures["alive"], figures["waiting"]).encode()
     return Reply(Stats(caller.namespace, usage.entries, usage.bytes, figures, found), text)

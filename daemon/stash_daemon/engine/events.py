@@ -35,6 +35,12 @@ class Events:
         """Whether anyone listens there: an event nobody hears need not be made."""
         return namespace in self._subscribers
 
+    def waiting(self, namespace: str | None) -> int:
+        """How many listen there; None: in all namespaces. From any thread."""
+        if namespace is not None:
+            return len(self._subscribers.get(namespace, ()))
+        return sum(map(len, tuple(self._subscribers.values())))
+
     def add(self, namespace: str, event: Event) -> None:
         """Tell of a change, once it is committed."""
         self._pending.append((namespace, event))

@@ -300,13 +300,14 @@ class Observer:
         now = self._clock.now()
         return self._history.usage(namespace, HOUR, now), self._history.usage(namespace, DAY, now)
 
-    def prometheus(self, alive: Mapping[str, int]) -> str:
+    def prometheus(self, alive: Mapping[str, int], waiting: int) -> str:
         """All figures as Prometheus reads them.
 
         Args:
             alive: ``entries``, ``bytes`` and ``namespaces`` the store holds.
+            waiting: gets and watches that wait.
         """
-        return prometheus.render(Sums(list(self._meters.values())), self._totals, alive, self._lost())
+        return prometheus.render(Sums(list(self._meters.values())), self._totals, alive, waiting, self._lost())
 
     def close(self) -> None:
         """Write what is held and let go of the files."""

@@ -9,20 +9,21 @@ from stash_daemon.observe.metrics import OK, Embedding, Histogram, Sums, Totals
 Labels = Mapping[str, str]
 
 
-def render(sums: Sums, totals: Totals, alive: Mapping[str, int], lost: Mapping[str, int]) -> str:
+def render(sums: Sums, totals: Totals, alive: Mapping[str, int], waiting: int, lost: Mapping[str, int]) -> str:
     """All figures of the daemon.
 
     Args:
         sums: of all namespaces.
         totals: of the daemon as a whole.
         alive: ``entries``, ``bytes`` and ``namespaces`` the store holds.
+        waiting: gets and watches that wait.
         lost: lines that could not be written, by file (``log``, ``audit``).
     """
     lines: list[str] = []
     for block in (
         _requests(sums),
         _histograms(sums),
-        _store(totals, alive),
+        _store(totals, alive, waiting),
         _embedding(totals.embedding),
         _trouble(sums, totals, lost),
     ):
@@ -56,11 +57,12 @@ def _histograms(sums: Sums) -> Iterator[str]:
     yield from _buckets(name, {}, sums.ttl, 1e3)
 
 
-def _store(totals: Totals, alive: Mapping[str, int]) -> Iterator[str]:
+def _store(totals: Totals, alive: Mapping[str, int], waiting: int) -> Iterator[str]:
     yield from _single("stash_entries", "gauge", "Live entries.", alive["entries"])
     yield from _single("stash_bytes", "gauge", "Bytes of all live values.", alive["bytes"])
     yield from _single("stash_namespaces", "gauge", "Namespaces with a live entry.", alive["namespaces"])
     yield from _single("stash_connections", "gauge", "Open connections.", totals.connections)
+    yield from _single("stash_waiting", "gauge", "Gets and watches that wait.", waiting)
     yield from _single("stash_expired_total", "counter", "Entries deleted after their time.", totals.expired)
     yield from _single("stash_expired_bytes_total", "counter", "Bytes of their values.", totals.expired_bytes)
     yield from _single("stash_pruned_total", "counter", "Live entries deleted by prune's policies.", totals.pruned)

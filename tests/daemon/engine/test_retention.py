@@ -287,7 +287,7 @@ def test_a_scheduled_run_reaches_every_namespace_and_says_when_the_next_is(bench
     assert (last.archived, last.scheduled) == (1, True)
     assert bench.engine.observer.figures(None)["retention"] == {"runs": 2, "archived": 2, "deleted": 0, "extended": 0}
     assert "stash_retention_archived_total 2" in bench.engine.observer.prometheus(
-        {"entries": 0, "bytes": 0, "namespaces": 0}
+        {"entries": 0, "bytes": 0, "namespaces": 0}, 0
     )
 
 

@@ -131,7 +131,7 @@ SAMPLE = re.compile(r'[a-z_]+(\{([a-z]+="(\\.|[^"\\\n])*",?)*\})? -?[0-9.e+-]+')
 
 
 def test_prometheus_text_is_well_formed_and_complete(house: House) -> None:
-    text = house.observer.prometheus(ALIVE)
+    text = house.observer.prometheus(ALIVE, 3)
     names = set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):
@@ -154,6 +154,7 @@ def test_prometheus_text_is_well_formed_and_complete(house: House) -> None:
         "stash_bytes 4096",
         "stash_namespaces 2",
         "stash_connections 2",
+        "stash_waiting 3",
         "stash_expired_total 10",
         "stash_pruned_total 4",
         "stash_evicted_total 1",
@@ -173,7 +174,7 @@ def test_a_tier_with_an_odd_name_breaks_no_line() -> None:
     caller = someone("n")
     caller.tier = type(caller.tier)(name='a"\n\\b', max_value=1, default_ttl=1, max_ttl=1, quota=1)
     house.serve(caller, op.Get(key="k"))
-    assert 'tier="a\\"\\n\\\\b"' in house.observer.prometheus(ALIVE)
+    assert 'tier="a\\"\\n\\\\b"' in house.observer.prometheus(ALIVE, 3)
 
 
 bounds = st.sampled_from([LATENCY_BOUNDS, PAYLOAD_BOUNDS, TTL_BOUNDS])
@@ -208,7 +209,9 @@ def test_a_quantile_is_the_bound_the_exact_one_lies_under(
 def test_the_page_of_the_docs_names_every_figure_metric_and_event(house: House) -> None:
     text = OBSERVABILITY.read_text()
     named = set(re.findall(r"`([a-z_]+)`", text))
-    metrics = {line.split()[2] for line in house.observer.prometheus(ALIVE).splitlines() if line.startswith("# TYPE")}
+    metrics = {
+        line.split()[2] for line in house.observer.prometheus(ALIVE, 3).splitlines() if line.startswith("# TYPE")
+    }
     assert set(house.observer.figures(None)) <= named
     assert metrics <= named
     assert {*EVENTS.values(), *(event for _, event in REFUSALS.values())} <= named

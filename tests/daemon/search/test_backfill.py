@@ -342,7 +342,7 @@ def test_the_queue_is_counted() -> None:
             await office.remember("tea", "coffee")
             await until(lambda: fake.calls)
             assert observer.figures(None)["embedding"]["queue"] == 2
-            assert "stash_embedding_queue 2" in observer.prometheus({"entries": 0, "bytes": 0, "namespaces": 0})
+            assert "stash_embedding_queue 2" in observer.prometheus({"entries": 0, "bytes": 0, "namespaces": 0}, 0)
             fake.released.set()
             await office.completed("tea", "coffee")
             await until(lambda: observer.embedding.queue == 0)
