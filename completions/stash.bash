@@ -20,7 +20,7 @@ _stash_table() {
     'embed rebuild') flags="$flags --no-wait" args='' ;;
     'episode add') flags="$flags --content --embedding --model --reward --meta --at --tag --key --ttl --json-value" valued="${valued}--content=- --embedding=file --model=- --reward=- --meta=- --at=- --tag=- --key=key --ttl=- " args='- -' ;;
     'episode query') flags="$flags --limit --embedding --model --task --task-prefix --tag --all-tags --min-reward --after --before --where --offset --order --importance-weight --archived" valued="${valued}-k=- --limit=- --embedding=file --model=- --task=- --task-prefix=- --tag=- --all-tags=- --min-reward=- --after=- --before=- --where=- --offset=- --order=rank|newest|oldest|score|importance --importance-weight=- " args='-' ;;
-    'episode prune') flags="$flags --older-than --keep-newest --keep-highest-reward --task --task-prefix --tag --all-tags --min-reward --after --before --where --dry-run" valued="${valued}--older-than=- --keep-newest=- --keep-highest-reward=- --task=- --task-prefix=- --tag=- --all-tags=- --min-reward=- --after=- --before=- --where=- " args='' ;;
+    'episode prune') flags="$flags --older-than --keep-newest --keep-highest-reward --task --task-prefix --tag --all-tags --min-reward --after --before --where --dry-run --yes" valued="${valued}--older-than=- --keep-newest=- --keep-highest-reward=- --task=- --task-prefix=- --tag=- --all-tags=- --min-reward=- --after=- --before=- --where=- " args='' ;;
     'episode save') flags="$flags --task-prefix" valued="${valued}--task-prefix=- " args='file' ;;
     'episode load') flags="$flags --replace" args='file' ;;
     'message add') flags="$flags --meta --importance --at --tag --key --ttl --no-embed" valued="${valued}--meta=- --importance=- --at=- --tag=- --key=key --ttl=- " args='- system|user|assistant|tool -' ;;
@@ -37,7 +37,7 @@ _stash_table() {
     'append') flags="$flags --max-len --ttl --json-value" valued="${valued}--max-len=- --ttl=- " args='key -' ;;
     'batch') flags="$flags --atomic" args='' ;;
     'watch') flags="$flags --count" valued="${valued}--count=- " args='key' ;;
-    'prune') flags="$flags --older-than --keep-newest --keep-highest-score --prefix --tag --all-tags --group --group-prefix --kind --role --after --before --min-score --where --archived --dry-run --archive" valued="${valued}--older-than=- --keep-newest=- --keep-highest-score=- --prefix=key --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- --archive=file " args='' ;;
+    'prune') flags="$flags --older-than --keep-newest --keep-highest-score --prefix --tag --all-tags --group --group-prefix --kind --role --after --before --min-score --where --archived --dry-run --archive --yes" valued="${valued}--older-than=- --keep-newest=- --keep-highest-score=- --prefix=key --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- --archive=file " args='' ;;
     'export') flags="$flags --prefix" valued="${valued}--prefix=key " args='file' ;;
     'import') flags="$flags --replace" args='file' ;;
     'mcp') flags="$flags --write" args='install claude-code|claude-desktop|codex|cursor|gemini|lm-studio|opencode|vscode|windsurf|zed' ;;

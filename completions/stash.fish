@@ -191,6 +191,7 @@ complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subco
 complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from prune' -l before -x -d 'That happened earlier.'
 complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from prune' -l where -x -d 'On metadata, such as lang=en; may be given again.'
 complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from prune' -l dry-run -d 'Delete nothing; print what it would delete.'
+complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from prune' -s y -l yes -d 'Do not ask. Only a terminal is ever asked, and only where 0 are to be kept.'
 complete -c stash -n '__fish_seen_subcommand_from episode; and not __fish_seen_subcommand_from add query prune save load' -a save -d 'Write all episodes as JSON lines, as export does.'
 complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from save' -l task-prefix -x -d 'Only of tasks that start with this.'
 complete -c stash -n '__fish_seen_subcommand_from episode; and __fish_seen_subcommand_from save' -F
@@ -264,6 +265,7 @@ complete -c stash -n '__fish_seen_subcommand_from prune' -l where -x -d 'On meta
 complete -c stash -n '__fish_seen_subcommand_from prune' -l archived -d 'Also what retention has archived.'
 complete -c stash -n '__fish_seen_subcommand_from prune' -l dry-run -d 'Delete nothing; print the keys of live entries it would delete.'
 complete -c stash -n '__fish_seen_subcommand_from prune' -l archive -r -F -d 'Add what the policies delete to this file first, as JSON lines.'
+complete -c stash -n '__fish_seen_subcommand_from prune' -s y -l yes -d 'Do not ask. Only a terminal is ever asked, and only where 0 are to be kept.'
 complete -c stash -n '__fish_seen_subcommand_from export' -l prefix -x -a '(__stash_keys)' -d 'Only keys that start with this.'
 complete -c stash -n '__fish_seen_subcommand_from export' -F
 complete -c stash -n '__fish_seen_subcommand_from import' -l replace -d 'Overwrite entries that are there; else they stay.'

@@ -231,8 +231,7 @@ def _make_sure(call: Call, chosen: dict[str, str]) -> None:
         return
     words = {"prefix": "whose key starts with {!r}", "tag": "with the tag {!r}"}
     what = " and ".join(words[name].format(text) for name, text in chosen.items())
-    streams.tell(f"Forget {_how_many(call, chosen)}{', which is everything' if everything else ' ' + what}? [y/N] ")
-    if streams.read_some().strip().lower() not in (b"y", b"yes"):
+    if not streams.agrees(f"Forget {_how_many(call, chosen)}{', which is everything' if everything else ' ' + what}?"):
         raise BadRequest("nothing was forgotten")
     call.connect().renew()  # people take their time
 

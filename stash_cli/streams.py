@@ -37,11 +37,17 @@ def say(message: str) -> None:
 
 
 def tell(text: str) -> None:
-    """A text for people, on stderr: help, or a question whose answer is for `read_some`."""
+    """A text for people, on stderr: help, or a question."""
     try:  # noqa: SIM105  # contextlib takes a millisecond
         os.write(2, text.encode(errors="backslashreplace"))
     except OSError:
         pass  # nobody listens, and that is no reason to fail
+
+
+def agrees(question: str) -> bool:
+    """Whether a person, who must be there, says yes; the answer to anything but a yes is no."""
+    tell(f"{question} [y/N] ")
+    return read_some().strip().lower() in (b"y", b"yes")
 
 
 def is_terminal(descriptor: int) -> bool:

@@ -77,10 +77,11 @@ VALUE_VERBS = (
             *(row for row in FILTERS if row.label not in ("--tag", "--segments")),
             Option("--dry-run", "flag", "Delete nothing; print the keys of live entries it would delete.", "dry_run"),
             Option("--archive", "file", "Add what the policies delete to this file first, as JSON lines."),
+            Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only where 0 are to be kept."),
         ),
         more="With --group, --kind or another filter of memories, older and newer go by when they happened. "
         "It also carries out the rules of retention, as `stash retention run` does, unless something narrows it "
-        "(a prefix, a tag, a filter) or --archive is given.",
+        "(a prefix, a tag, a filter; a policy must be given then) or --archive is given.",
     ),
     Verb(
         "export",

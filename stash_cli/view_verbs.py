@@ -92,6 +92,7 @@ EPISODE_VERBS = (
             Option("--keep-highest-reward", "count", "All but so many that have a reward.", "keep_highest_score"),
             *OF_TASKS,
             Option("--dry-run", "flag", "Delete nothing; print what it would delete.", "dry_run"),
+            Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only where 0 are to be kept."),
         ),
         more=f"At least one policy must be given. Episodes without a reward are not chosen by theirs. {WHEN}",
     ),

@@ -77,8 +77,7 @@ def forget(call: Call) -> None:
     views = conversations(call)
     if streams.is_terminal(0) and not call.get("yes"):
         count = views.stats(name).messages
-        streams.tell(f"Forget the {count:,} messages of {render.printable(name)}? [y/N] ")
-        if streams.read_some().strip().lower() not in (b"y", b"yes"):
+        if not streams.agrees(f"Forget the {count:,} messages of {render.printable(name)}?"):
             raise BadRequest("nothing was forgotten")
         call.connect().renew()  # people take their time
     forgotten = views.forget(name)

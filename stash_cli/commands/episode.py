@@ -9,10 +9,9 @@ import msgpack
 from stash_cli import portable, readings, render, streams
 from stash_cli.call import Call
 from stash_cli.commands import search, transfer
+from stash_cli.commands.prune import POLICIES, make_sure
 from stash_cli.hot import send_value, typed_value
 from stash_protocol.errors import BadRequest
-
-POLICIES = {"older_than_ms", "keep_newest", "keep_highest_score"}
 
 
 def add(call: Call) -> None:
@@ -46,6 +45,8 @@ def prune(call: Call) -> None:
     if not POLICIES & fields.keys():
         raise BadRequest("say what to prune: --older-than, --keep-newest or --keep-highest-reward")
     fields.setdefault("filter", {})["kind"] = "episode"
+    if not fields.get("dry_run"):
+        make_sure(call, fields)
     reply, payload = call.ask({**fields, "report": True})
     keys: list[str] = msgpack.unpackb(payload) if payload else []
     if call.as_json:

@@ -18,6 +18,8 @@ from stash_protocol.errors import BadRequest, Conflict, NotFound
 BROAD = frozenset(("older_than_ms", "keep_newest", "keep_highest_score", "dry_run"))
 """Fields that name no part of the namespace: with these alone, retention is carried out too."""
 
+POLICIES = frozenset(("older_than_ms", "keep_newest", "keep_highest_score"))
+
 TOGETHER = 64  # entries deleted with one round trip
 
 
@@ -26,6 +28,7 @@ def prune(call: Call) -> None:
     fields = call.fields()
     path: str | None = call.get("archive")
     retaining = path is None and fields.keys() <= BROAD
+    _check(call, fields)
     if fields.get("dry_run"):
         reply, keys = _condemned(call, fields)
         if retaining:
@@ -35,6 +38,7 @@ def prune(call: Call) -> None:
             call.print("\n".join(keys), lambda: [*render.members_of(reply), ("keys", render.dump(keys))])
         return
     if path is None:
+        make_sure(call, fields)
         reply, _ = call.ask()
     else:
         reply = _archive(call, fields, path)
@@ -43,6 +47,36 @@ def prune(call: Call) -> None:
         reply["retention"], _ = retention.carry_out(call.connect(), dry_run=False)
     if call.as_json:
         streams.emit(render.dump(reply) + "\n")
+
+
+def _check(call: Call, fields: dict[str, Any]) -> None:
+    """Refuse what narrows the choice of policies that are not there: it would do nothing, and say nothing."""
+    if POLICIES & fields.keys() or fields.keys() <= BROAD:
+        return
+    given = next(
+        row.label for row in call.verb.options if row.name in call.values and row.wire and row.wire not in BROAD
+    )
+    raise BadRequest(
+        f"{given} only narrows what a policy deletes; add --older-than, --keep-newest or --keep-highest-score"
+    )
+
+
+def make_sure(call: Call, fields: dict[str, Any]) -> None:
+    """Ask a person before a policy that keeps nothing; and take no empty prefix, which may be an unset variable.
+
+    Raises:
+        BadRequest: that was not meant.
+    """
+    if 0 not in (fields.get("keep_newest"), fields.get("keep_highest_score")) or call.get("yes"):
+        return
+    if not streams.is_terminal(0):
+        if fields.get("prefix") == "" and fields.keys() <= BROAD | {"prefix"}:
+            raise BadRequest("--prefix: an empty one means every entry; give --yes too if that is meant")
+        return
+    count = _condemned(call, fields)[0]["pruned"]
+    if count and not streams.agrees(f"Delete {count:,} {'entry' if count == 1 else 'entries'}?"):
+        raise BadRequest("nothing was deleted")
+    call.connect().renew()  # people take their time
 
 
 def _condemned(call: Call, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
