@@ -10,6 +10,7 @@ from typing import cast
 from msgspec import UNSET, Raw
 
 from stash_memory import wire
+from stash_memory.flight import STEP
 from stash_memory.transport import MAX_EVENTS, overrun
 from stash_memory.wire import GRACE, Answer, Garbled, Lost, Outcome
 from stash_protocol import operations
@@ -103,11 +104,13 @@ class Connection(asyncio.Protocol):
         outcomes: list[Outcome | StashError] = []
         try:
             for request, payload in calls:
-                replies.append((request, await self.begin(request, payload, None)))
+                replies.append((request, await self._begin_one_of_many(request, payload)))
             for request, reply in replies:
-                answer, part = await self._answered(request, reply)
                 try:
+                    answer, part = await self._answered(request, reply)
                     outcomes.append((wire.read_body(request, answer), part))
+                except Garbled:
+                    raise
                 except StashError as error:
                     outcomes.append(error)
         finally:
@@ -115,6 +118,15 @@ class Connection(asyncio.Protocol):
                 self._pending.pop(request.id, None)
                 reply.cancel()
         return outcomes
+
+    async def _begin_one_of_many(self, request: Request, payload: Payload) -> Reply:
+        """As `begin`; a request that cannot be said on the wire has its error for a reply."""
+        try:
+            return await self.begin(request, payload, None)
+        except StashError as error:
+            reply: Reply = self.loop.create_future()
+            reply.set_exception(error)
+            return reply
 
     async def begin(self, request: Request, payload: Payload, deadline: float | None) -> Reply:
         """Send a request, once the daemon reads; the future of its reply.
@@ -205,9 +217,11 @@ class Connection(asyncio.Protocol):
             del self._watches[answer.id]
 
     def _write(self, head: bytes, payload: Payload) -> None:
-        """Send in the next turn of the loop, together with whatever else is asked until then."""
+        """Send in the next turn of the loop, together with what else is asked until then; much of it sooner."""
         if not self._out:
             self.loop.call_soon(self._flush)
+        elif len(self._out) >= STEP:
+            self._flush()
         if len(payload) <= JOIN_LIMIT:
             self._out.append(head + payload if payload else head)
         else:

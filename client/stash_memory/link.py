@@ -7,11 +7,11 @@ import contextlib
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from msgspec import UNSET, Raw
 
 from stash_memory import wire
+from stash_memory.flight import Flight
 from stash_memory.target import Target
 from stash_memory.wire import GRACE, Garbled, Lost, Outcome
 from stash_protocol import operations
@@ -23,12 +23,6 @@ from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
 CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
-
-# What may be in flight before replies are read. Small replies fit into any socket's buffer unread; replies with
-# values do not: a daemon stops reading while they are not read, and who then still sends to it waits for ever.
-WINDOW = 64  # requests
-WINDOW_BYTES = 256 * 1024
-WINDOW_BYTES_BEHIND_VALUES = 4 * 1024
 MOMENT = 200_000  # nanoseconds a reply is looked for before sleeping: time for a memory by a daemon that has to wake
 
 _TIMEVAL = struct.Struct("@ll")
@@ -95,44 +89,30 @@ class Link:
             Lost: the connection broke.
             Timeout: not all were answered in time.
         """
-        heads = []
-        for request, payload in calls:
-            self._number = request.id = self._number + 1
-            heads.append(wire.head(request, len(payload)))
         self._check_alive(calls[0][0])
         deadline = self._begin(timeout)
-        outcomes: list[Outcome | StashError] = []
-        while len(outcomes) < len(calls):
-            start = len(outcomes)
-            end, data = _window(calls, heads, start)
-            with self._conversation(calls[start][0]):
-                self._arm_until(deadline)
-                self._send(data, b"", deadline)
-                if self._greeting:
-                    self._read_welcome(deadline)
-                outcomes += self._collect([request for request, _ in calls[start:end]], deadline)
-        return outcomes
+        flight = Flight(calls, self._number + 1)
+        self._number += len(calls)
+        with self._conversation(calls[0][0]):
+            while not flight.landed:
+                while data := flight.more():
+                    self._send(data, b"", deadline)
+                    if self._greeting:
+                        self._read_welcome(deadline)
+                if not flight.landed:
+                    self._collect(flight, deadline)
+        return flight.outcomes
 
-    def _collect(self, requests: Sequence[Request], deadline: float) -> list[Outcome | StashError]:
-        """One reply for each request; they may come in any order."""
-        found: list[Any] = [None] * len(requests)
-        for _ in requests:
+    def _collect(self, flight: Flight, deadline: float) -> None:
+        """Take replies: those that are here, or else wait for one."""
+        while True:
             if self._position == len(self._data):
                 self._arm_until(deadline)
-            envelope, part = self._receive(deadline)
-            answer = wire.read_any(envelope)
-            place = answer.id - requests[0].id
-            if not 0 <= place < len(found) or found[place] is not None:
-                raise Garbled(f"the daemon answered request {answer.id}, which is not in flight")
-            try:
-                found[place] = wire.read_body(requests[place], answer), part
-            except Garbled:
-                raise
-            except StashError as error:
-                found[place] = error
-            if answer.rate is not UNSET:
-                self.rate = answer.rate
-        return found
+            rate = flight.land(*self._receive(deadline))
+            if rate is not UNSET:
+                self.rate = rate
+            if self._position == len(self._data):
+                return
 
     # ── watching ──
 
@@ -331,18 +311,3 @@ class Link:
         if isinstance(error, OSError):
             return Lost(wire.gone(request, (error.strerror or str(error)).lower()), sent=sent)
         return error
-
-
-def _window(calls: Sequence[tuple[Request, Payload]], heads: Sequence[bytes], start: int) -> tuple[int, bytes]:
-    """The end of what may go out at once from ``start`` on, and its bytes."""
-    parts: list[Payload] = []
-    size, limit, end = 0, WINDOW_BYTES, start
-    for request, payload in calls[start : start + WINDOW]:
-        size += len(heads[end]) + len(payload)
-        if parts and size > limit:
-            break
-        if isinstance(request, operations.Get):
-            limit = WINDOW_BYTES_BEHIND_VALUES
-        parts += (heads[end], payload)
-        end += 1
-    return end, b"".join(parts)

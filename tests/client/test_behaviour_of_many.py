@@ -103,6 +103,12 @@ def test_a_pipeline_answers_each_on_its_own_and_in_order(stash: Any) -> None:
     assert (entry.value, entry.version, isinstance(missing, NotFound)) == (1, results[0].version, True)
 
 
+def test_what_cannot_be_said_on_the_wire_fails_alone_in_a_pipeline(stash: Any) -> None:
+    set_, failed, got = stash.pipeline().set("a", 1).incr("n", 1 << 70).get("a").run()
+    assert (set_.key, isinstance(failed, BadRequest), got) == ("a", True, 1)
+    assert stash.pipeline().incr("n", 1 << 70).get("a").run()[1] == 1
+
+
 def test_a_pipeline_of_large_values_both_ways_comes_through(stash: Any) -> None:
     value = bytes(range(256)) * 4096
     pipeline = stash.pipeline()
