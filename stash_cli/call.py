@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stash_cli import render, streams
-from stash_cli.options import Verb, read_all
+from stash_cli.options import Argument, Option, Verb, read_all
 from stash_cli.wire import Connection
 from stash_memory import given
 from stash_memory.autostart import connect as dial
@@ -171,6 +171,7 @@ def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | Non
         finally:
             call.hang_up()
     except StashError as problem:
+        _name_option(problem, verb.rows)
         return report(problem, as_json="json" in typed)
     except KeyboardInterrupt:
         die_of(SIGINT)
@@ -179,6 +180,15 @@ def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | Non
     except Exception as problem:  # noqa: BLE001  # the outermost door: a traceback is for the log, not for the user
         return report(_unexpected(problem), as_json="json" in typed)
     return 1
+
+
+def _name_option(problem: StashError, rows: tuple[Argument | Option, ...]) -> None:
+    """Call a field of the request, with which what is wrong with it begins, as the command line calls it."""
+    for row in rows:
+        field = row.wire.removesuffix("_ms")
+        if field and problem.message.startswith((f"{field} must ", f"{field} cannot ")):
+            problem.message = f"{row.label}: {problem.message[len(field) + 1 :]}"
+            return
 
 
 def report(problem: StashError, *, as_json: bool) -> int:

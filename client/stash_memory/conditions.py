@@ -13,6 +13,7 @@ Where = str | Mapping[str, object] | Iterable[str | tuple[str, str, Any] | Condi
 """``"reward>=0.5"``; ``{"reward": {"gte": 0.5}, "lang": "en"}``; or several of ``"…"`` or ``(path, op, value)``."""
 
 SIGNS = {">=": "gte", "<=": "lte", "!=": "ne", "==": "eq", "=": "eq", ">": "gt", "<": "lt"}
+SIGN_CHARACTERS = ("<", ">", "=", "!")
 NAMES = ("eq", "ne", "gt", "gte", "lt", "lte", "in")
 
 
@@ -33,13 +34,19 @@ def parse(text: str) -> Condition:
     """``path>=value``: the value is JSON, or a text as it stands.
 
     Raises:
-        BadRequest: there is no sign in it.
+        BadRequest: there is no sign in it, or one that means nothing, such as ``=>``.
     """
     place = min((found for sign in SIGNS if (found := text.find(sign)) > 0), default=-1)
     sign = next((sign for sign in SIGNS if place > 0 and text.startswith(sign, place)), None)
     if sign is None:
         raise BadRequest(f"{text!r} is no condition; write name>=0.5, name=text or name!=value")
-    return _condition(text[:place].strip(), SIGNS[sign], _value(text[place + len(sign) :].strip()))
+    value = text[place + len(sign) :]
+    if value[:1] in SIGN_CHARACTERS:
+        raise BadRequest(
+            f"{text!r} has no operator there is; there are {' '.join(SIGNS)}, and a text that begins like one is "
+            f'written with quotes: name="{value[0]}…"'
+        )
+    return _condition(text[:place].strip(), SIGNS[sign], _value(value.strip()))
 
 
 def _value(text: str) -> Any:

@@ -118,6 +118,7 @@ class Pipeline:
         try:
             return _accepted(command, reply_in(envelope), payload)
         except StashError as problem:
+            problem.message = problem.message.removeprefix("memory.").removeprefix("filter.")  # as the line has it
             return self._refused(problem)
 
     def _refused(self, problem: StashError) -> str:

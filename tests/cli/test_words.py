@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+
+import pytest
 
 from tests.cli.conftest import free_port
 
@@ -55,3 +58,45 @@ def test_a_relative_home_is_refused(own) -> None:
         said = (done.stdout + done.stderr).decode()
         assert "STASH_HOME must be an absolute path, not 'here'" in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "x", "-k", "5000"], "--limit: must be at most 4,096"),
+        (["search", "x", "--group", ""], "--group: must have at least 1 character"),
+        (["set", "k", "v", "--text", "x" * 40_000], "--text: must have at most 32,768 characters"),
+        (["set", "k", "v", *["--tag", "t"] * 33], "--tag: must have at most 32 items"),
+        (["append", "k", "v", "--max-len", "9999999"], "--max-len: must be at most 1,000,000"),
+        (["message", "list", ""], "ID: must have at least 1 character"),
+        (["set", "k", "v", "--model", "m"], "--model: must come with an embedding, whose maker it names"),
+        (["search", "x", "--model", "m"], "--model: must come with an embedding, whose maker it names"),
+    ],
+    ids=lambda part: " ".join(part)[:30] if isinstance(part, list) else None,
+)
+def test_what_the_daemon_refuses_is_called_as_it_was_typed(stash, words, said) -> None:
+    code, error = stash.error(*words)
+    assert (code, error) == (2, {"code": "bad_request", "message": said})
+
+
+def test_what_the_daemon_refuses_in_a_batch_is_called_as_the_line_has_it(stash) -> None:
+    done = stash("batch", stdin=b'{"op": "set", "key": "k", "value": "v", "group": ""}\n')
+    assert json.loads(done.stdout)["error"]["message"] == "group must have at least 1 character"
+
+
+def test_a_condition_with_a_sign_that_means_nothing_is_told_the_signs_there_are(stash) -> None:
+    done = stash("search", "--where", "a=>2")
+    assert done.returncode == 2
+    assert b"--where: 'a=>2' has no operator there is; there are >= <= != == = > <, " in done.stderr
+
+
+def test_vectors_of_other_dimensions_are_told_to_name_their_model(own, tmp_path) -> None:
+    for size in (2, 3):
+        (tmp_path / f"{size}").write_text(json.dumps([1.0] * size))
+    own.ok("set", "a", "v", "--embedding", str(tmp_path / "2"))
+    for words in (["set", "b", "v"], ["search"]):
+        code, error = own.error(*words, "--embedding", str(tmp_path / "3"))
+        assert code == 2
+        assert "model 'own'" in error["message"]
+        assert "--model" in error["message"]
+    own.ok("set", "b", "v", "--embedding", str(tmp_path / "3"), "--model", "three")

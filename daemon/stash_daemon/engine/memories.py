@@ -27,6 +27,8 @@ from stash_protocol.memories import MAX_TEXT, Kind, Memory
 from stash_protocol.replies import EmbeddingStatus
 from stash_protocol.vectors import ITEM_SIZE, check_vector
 
+ANOTHER_MODEL = "what another model made needs its name (--model)"
+
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -123,7 +125,9 @@ def _complete(
     vector = kept
     if memory.vector is not None:
         vector = memory.model or OWN, check_vector(memory.vector)
-        core.store.check_dimensions(namespace, vector[0], len(vector[1]) // ITEM_SIZE)
+        _check_dimensions(core, namespace, *vector)
+    elif memory.model is not None:
+        raise BadRequest("memory.model must come with an embedding, whose maker it names")
     if kept is not None:
         state = row.state
     elif vector:
@@ -131,6 +135,13 @@ def _complete(
     else:
         state = PENDING if row.embed and core.embedder and text.strip() else SKIPPED
     return Prepared(row._replace(state=state), text, vector)
+
+
+def _check_dimensions(core: Core, namespace: int, model: str, vector: bytes) -> None:
+    try:
+        core.store.check_dimensions(namespace, model, len(vector) // ITEM_SIZE)
+    except BadRequest as problem:
+        raise BadRequest(f"{problem.message}; {ANOTHER_MODEL}") from None
 
 
 def _start(value: Value) -> bytes:

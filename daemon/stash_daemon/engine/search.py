@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from stash_daemon.engine.core import Core, Reply, absent, entry
+from stash_daemon.engine.memories import ANOTHER_MODEL
 from stash_daemon.keys import Caller
 from stash_daemon.memory_store import KINDS, OWN, ROLES, STATES, Memorable, Model
 from stash_daemon.store import Reads
@@ -67,6 +68,8 @@ def _check(request: Search) -> None:
         raise BadRequest("a search is near a vector or like a memory, not both")
     if request.vector is not None:
         check_vector(request.vector)
+    elif request.model is not None:
+        raise BadRequest("model must come with an embedding, whose maker it names")
 
 
 def _meant(core: Core, caller: Caller, request: Search) -> tuple[Direction | None, str | None]:
@@ -107,7 +110,8 @@ def _model(models: Sequence[Model], direction: Direction | None, index: Index, n
                 if not index.compares(model.id, now):
                     return None
                 raise BadRequest(
-                    f"the query has {dimensions:,} dimensions; those of model {model.name!r} have {model.dimensions:,}"
+                    f"the query has {dimensions:,} dimensions; those of model {model.name!r} have "
+                    f"{model.dimensions:,}; {ANOTHER_MODEL}"
                 )
             return model
     return None
