@@ -75,6 +75,9 @@ def _command(verb: Verb) -> Callable[..., int]:
 
     def command(ctx: typer.Context, **given: Any) -> int:
         typed = {**(ctx.find_root().obj or {}), **_typed(given)}
+        for argument in verb.arguments:
+            if argument.joined and argument.name in typed:
+                typed[argument.name] = " ".join(typed[argument.name])
         return carry_out(verb, typed, load(verb))
 
     rows = (*verb.rows, *GLOBAL_OPTIONS, VERSION)
@@ -121,7 +124,7 @@ def _parameter(row: Argument | Option) -> inspect.Parameter:
         info: Any = typer.Option(*row.flags, metavar=row.metavar or None, **first)
         default: Any = False if row.kind == "flag" else None
     else:
-        kind = list[str] if row.many else str
+        kind = list[str] if row.many or row.joined else str
         info = typer.Argument(metavar=row.metavar)
         default = inspect.Parameter.empty if row.required else None
     optional = kind if kind is bool or default is inspect.Parameter.empty else kind | None

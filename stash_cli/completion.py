@@ -44,7 +44,9 @@ def _table() -> str:
 
 def _case(pattern: str, verb: Verb) -> str:
     flags, valued = _flags(verb.options)
-    args = " ".join(_kind(argument) + ("..." if argument.many else "") for argument in verb.arguments)
+    args = " ".join(
+        _kind(argument) + ("..." if argument.many or argument.joined else "") for argument in verb.arguments
+    )
     said = [f'flags="$flags {flags}"'] if flags else []
     if valued:
         said.append(f'valued="${{valued}}{valued} "')

@@ -82,6 +82,9 @@ def _take_arguments(verb: Verb, words: list[str], typed: dict[str, Any]) -> bool
             if words:
                 typed[argument.name] = words
             return bool(words) or not argument.required
+        if words and argument.joined:
+            typed[argument.name] = " ".join(words)
+            return True
         if words:
             typed[argument.name] = words.pop(0)
         elif argument.required:

@@ -115,7 +115,7 @@ def spelling(option: Option) -> str:
 
 
 def _placeholder(argument: Argument) -> str:
-    name = argument.metavar + ("..." if argument.many else "")
+    name = argument.metavar + ("..." if argument.many or argument.joined else "")
     return name if argument.required else f"[{name}]"
 
 

@@ -50,7 +50,7 @@ MEMORY_VERBS = (
         run="commands.search:search",
         op="search",
         hot=True,
-        arguments=(Argument("query", "words", ABOUT_QUERY, "query"),),
+        arguments=(Argument("query", "words", ABOUT_QUERY, "query", joined=True),),
         options=(
             *RANKING[:1],
             *NEAR,

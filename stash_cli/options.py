@@ -44,9 +44,10 @@ class Argument:
         kind: how its text is read, see `read`.
         wire: the field of the request it becomes, ``memory.text`` for one within another; empty for none.
         many: takes all words that are left; one of them is needed if it is required.
+        joined: takes all words that are left as one text, with a space between them.
     """
 
-    __slots__ = ("choices", "help", "kind", "many", "metavar", "name", "required", "wire")
+    __slots__ = ("choices", "help", "joined", "kind", "many", "metavar", "name", "required", "wire")
 
     def __init__(  # a row of the table
         self,
@@ -57,6 +58,7 @@ class Argument:
         *,
         required: bool = False,
         many: bool = False,
+        joined: bool = False,
         metavar: str = "",
         choices: tuple[str, ...] = (),
     ) -> None:
@@ -66,6 +68,7 @@ class Argument:
         self.wire = wire
         self.required = required
         self.many = many
+        self.joined = joined
         self.metavar = metavar or name.upper()
         self.choices = choices
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stash_cli import render
 from stash_cli.commands.search import first_line, parts_of
+
+INDENT = "       "  # as wide as a score and the gap after it
+GAP = 2  # columns
+LEAST_TEXT = 20  # columns in which a text says something
 
 
 class Paged(Protocol):
@@ -20,17 +25,23 @@ class Paged(Protocol):
 
 
 def print_entries(entries: Paged) -> None:
-    """What `stash list -l` shows on a terminal: a table a page, its head once."""
+    """What `stash list -l` shows on a terminal: a head, and a line an entry, its key last and whole."""
     console = Console(highlight=False)
-    head = True
+    lines = [Text(render.LONG_HEAD, "dim")]
     for page in entries.pages():
-        table = plain_table(("SIZE", 10), ("TTL", 7), ("AGE", 7), ("KEY", 0), head=head)
         for row in page:
             size, left, age = render.long_row(row)
-            soon = row["ttl_ms"] < 60_000
-            table.add_row(size, Text(left, "yellow" if soon else ""), age, Text(render.printable(row["key"]), "bold"))
-        console.print(table)
-        head = False
+            soon = "yellow" if row["ttl_ms"] < 60_000 else ""
+            key = render.printable(row["key"])
+            lines.append(Text.assemble(f"{size:>10}  ", (f"{left:>7}", soon), f"  {age:>7}  ", (key, "bold")))
+        _print(console, lines)
+        lines = []
+
+
+def _print(console: Console, lines: list[Text]) -> None:
+    """Lines the terminal itself breaks where they are too long: what is copied from them is whole."""
+    if lines:
+        console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def plain_table(*columns: tuple[str, int], head: bool = True) -> Table:
@@ -42,13 +53,25 @@ def plain_table(*columns: tuple[str, int], head: bool = True) -> Table:
 
 
 def print_hits(hits: list[dict[str, Any]]) -> None:
-    """What `stash search` shows on a terminal: a line a hit, its text cut where the terminal ends."""
-    explained = any(hit.get("parts") for hit in hits)
-    table = plain_table(("SCORE", 5), ("KEY", 0))
-    table.add_column("TEXT", no_wrap=not explained, overflow="ellipsis", ratio=1)
+    """What `stash search` shows on a terminal: score, key, and the text cut where the terminal ends.
+
+    A key is never cut; where the widest leaves too little room beside it, each text has a line of its own.
+    """
+    console = Console(highlight=False)
+    widest = max(len("KEY"), *(cell_len(render.printable(hit["entry"]["key"])) for hit in hits))
+    room = console.width - len(INDENT) - widest - GAP
+    beside = room >= LEAST_TEXT
+    lines = [Text("SCORE  " + (f"{'KEY':<{widest + GAP}}TEXT" if beside else "KEY"), "dim")]
     for hit in hits:
+        key = render.printable(hit["entry"]["key"])
+        line = Text.assemble(f"{hit['score']:.3f}  ", (key, "bold"))
         text = Text(first_line(hit))
-        for parts in parts_of(hit):
-            text.append(f"\n{parts}", "dim")
-        table.add_row(f"{hit['score']:.3f}", Text(render.printable(hit["entry"]["key"]), "bold"), text)
-    Console(highlight=False).print(table)
+        text.truncate(room if beside else console.width - len(INDENT), overflow="ellipsis")
+        lines.append(line)
+        if beside:
+            line.pad_right(widest + GAP - cell_len(key))
+            line.append_text(text)
+        elif text:
+            lines.append(Text(INDENT).append_text(text))
+        lines += [Text(INDENT + parts, "dim") for parts in parts_of(hit)]
+    _print(console, lines)

@@ -66,7 +66,7 @@ EPISODE_VERBS = (
         "stash episode query --task-prefix maze/ --min-reward 0.5 -k 3",
         run="commands.episode:query",
         op="search",
-        arguments=(Argument("query", "words", "Words to find.", "query"),),
+        arguments=(Argument("query", "words", "Words to find.", "query", joined=True),),
         options=(
             Option("-k --limit", "number", "At most so many, up to 4,096; 10 unless given.", "k"),
             Option("--embedding", "vector", "The state to be near to: a JSON array, or raw float32.", "vector"),

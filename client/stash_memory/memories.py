@@ -209,8 +209,9 @@ class Findings(Sequence[One]):
 
     @property
     def context(self) -> str:
-        """The contents, as a model is given them: one after the other, with an empty line between."""
-        return "\n\n".join(f"{hit.role}: {hit.content}" if hit.role else hit.content for hit in self.hits)
+        """The contents there are, as a model is given them: one after the other, with an empty line between."""
+        told = [hit for hit in self.hits if hit.content.strip()]
+        return "\n\n".join(f"{hit.role}: {hit.content}" if hit.role else hit.content for hit in told)
 
     @overload
     def __getitem__(self, place: int) -> One: ...

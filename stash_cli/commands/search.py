@@ -43,13 +43,14 @@ def context(call: Call) -> None:
     fields.setdefault("k", min(budget, MOST))  # a text takes a token at least
     reply, payload = call.ask(fields)
     hits: list[dict[str, Any]] = msgpack.unpackb(payload)
-    text = "\n\n".join([f"{hit['role']}: {hit['content']}" if hit.get("role") else hit["content"] for hit in hits])
+    told = [hit for hit in hits if hit["content"].strip()]  # a memory may have a vector only
+    text = "\n\n".join([f"{hit['role']}: {hit['content']}" if hit.get("role") else hit["content"] for hit in told])
     if call.as_json:
         members = found_members(fields, reply, hits)
         members.insert(-1, ("context", render.dump(text)))
         streams.emit(render.object_of(members) + "\n")
         return
-    if hits:
+    if told:
         if streams.is_terminal(1):
             text = "\n".join(map(render.printable, text.split("\n")))
         streams.emit(text + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -320,3 +321,33 @@ def test_a_daemon_that_dies_in_the_middle_is_unreachable(own) -> None:
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 5
     assert err.startswith(b"stash: the daemon at ")
+
+
+def lines_of(seen: bytes) -> list[str]:
+    return re.sub(rb"\x1b\[[0-9;]*m", b"", seen).decode().splitlines()
+
+
+@pytest.mark.parametrize("columns", ["80", "60", "20"])
+def test_a_table_shows_keys_whole_however_narrow_the_terminal(own, columns: str) -> None:
+    key = "project/stash/notes/2026-01-31/" + "0123456789" * 4
+    own.ok("set", key, "The apples are ripe, says somebody who has a lot of words to say so." * 3, "--embed")
+    own.ok("set", "short", "v", "--text", "apples")
+    plain = {"COLUMNS": columns, "NO_COLOR": ""}
+    listed = lines_of(Person(own, "list", "-l", **plain).end()[1])
+    assert [line.split()[-1] for line in listed] == ["KEY", key, "short"]
+    found = lines_of(Person(own, "search", "apples", **plain).end()[1])
+    assert found[0] == "SCORE  KEY"
+    assert sorted(line.split()[1] for line in found if line[:1] in "01") == [key, "short"]
+    texts = [line.strip() for line in found if line.startswith(" ")]
+    assert max(texts) == "apples"
+    assert all(len(text) <= int(columns) - 7 for text in texts)
+    assert min(texts).startswith("The apples a")
+
+
+def test_a_text_stands_beside_its_key_where_there_is_room(own) -> None:
+    own.ok("set", "short", "v", "--text", "apples " * 30)
+    head, row, *_ = lines_of(Person(own, "search", "apples", COLUMNS="60", NO_COLOR="").end()[1])
+    assert head == "SCORE  KEY    TEXT"
+    assert row.endswith("…")
+    assert len(row) == 60
+    assert row[7:20] == "short  apples"

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import Command, end
 
+VECTOR = str(Path(__file__).with_name("vector.json"))
 HIT = {
     *("key", "type", "ttl", "expires_at", "created_at", "updated_at", "version", "size"),
     *("score", "similarity", "importance", "content", "kind", "role", "group", "reward", "tags", "metadata"),
@@ -107,7 +108,7 @@ def test_on_a_terminal_it_is_a_table(some: Command) -> None:
         some.line("search", "leaks"), stdout=follower, stderr=subprocess.PIPE, env=environment
     ) as shown:
         os.close(follower)
-        text = os.read(leader, 1 << 16).decode()
+        text = os.read(leader, 1 << 16).decode()  # it is written in one piece
         assert shown.wait(30) == 0
     os.close(leader)
     head, row, *_ = text.splitlines()
@@ -277,6 +278,24 @@ def test_a_context_keeps_to_its_budget_but_is_never_empty(some: Command) -> None
     assert [hit["key"] for hit in found["hits"]] == ["bug/2"]
     whole = some.json("context", "bug/")
     assert (whole["truncated"], len(whole["hits"]), whole["mode"]) == (False, 2, "filter")
+
+
+def test_a_context_leaves_out_memories_without_a_text(own: Command) -> None:
+    own.ok("set", "a", "v", "--embedding", VECTOR, "--role", "user")
+    assert own("context").stdout == b""
+    own.ok("set", "b", "v", "--text", "said", "--at", "1h")
+    own.ok("set", "c", "v", "--text", "answered", "--role", "user", "--at", "2h")
+    own.ok("set", "d", "v", "--score", "1")
+    told = own.ok("context", "--order", "newest").decode()
+    assert told == "said\n\nuser: answered\n"
+    assert own.json("context", "--order", "newest")["context"] + "\n" == told
+
+
+def test_words_need_no_quotes(some: Command) -> None:
+    for verb in (["search"], ["episode", "query"]):
+        quoted, bare = some(*verb, "retry helped", "-k", "1"), some(*verb, "retry", "-k", "1", "helped")
+        assert (bare.returncode, bare.stdout, bare.stderr) == (0, quoted.stdout, quoted.stderr)
+        assert quoted.stdout.startswith(b"run/1\t")
 
 
 def test_a_context_of_nothing_is_empty(some: Command) -> None:

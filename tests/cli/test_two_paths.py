@@ -41,6 +41,7 @@ MEMORIES = [
     (["update", "o", "--no-embed", "--wait-embedding"], b""),
     (["search"], b""),
     (["search", "apples"], b""),
+    (["search", "red", "apples", "-k", "2", "--", "-x"], b""),
     (["search", "apples", *FILTERS, "--prefix", "n"], b""),
     (["search", "--limit", "1", *NEAR, "--explain"], b""),
     (["search", "apples", "-k", "1", "--budget", "2", "--json"], b""),
@@ -129,7 +130,6 @@ FAST = [  # what the fast parser must understand, in an order that gives each so
 ]
 
 LEFT_TO_TYPER = [
-    (["search", "two", "words"], b""),
     (["context", "--help"], b""),
     (["set", "k", "v", "--text"], b""),
     (["get"], b""),

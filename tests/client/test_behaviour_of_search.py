@@ -247,6 +247,12 @@ def test_a_budget_lets_in_as_many_texts_as_fit_and_at_least_one(stash: Any) -> N
     assert (len(least), least.truncated, stash.search(budget=100).truncated) == (1, True, False)
 
 
+def test_a_context_leaves_out_memories_without_a_text(stash: Any) -> None:
+    stash.set("silent", "v", score=1, role="user")
+    stash.set("spoken", "v", text="said")
+    assert stash.search().context == "said"
+
+
 def test_mode_vector_without_an_embedder_says_what_was_done_instead(stash: Any) -> None:
     stash.set("a", "v", text="red apples")
     for mode in ("vector", "hybrid"):
