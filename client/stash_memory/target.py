@@ -65,6 +65,8 @@ def is_embedded(
         raise BadRequest(f'backend is "sqlite" or "memory", not {backend!r}; leave it out for the daemon')
     if (backend == "sqlite") != bool(path):
         raise BadRequest('backend="sqlite" needs the path of its file' if not path else 'backend="memory" has no path')
+    if path == ":memory:":  # SQLite's word for it; a file of that name is nobody's wish
+        raise BadRequest('a stash that keeps nothing is backend="memory", without a path')
     for name, value in of_a_daemon.items():
         if value is not None:
             raise BadRequest(f"{name} belongs to a daemon, and backend={backend!r} has none")

@@ -176,6 +176,7 @@ def test_what_is_no_time_to_wait_is_refused_when_the_stash_is_made(kind: Any, ti
     [
         {"backend": "sqlite"},
         {"backend": "memory", "path": "x.db"},
+        {"backend": "sqlite", "path": ":memory:"},
         {"backend": "postgres"},
         {"path": "x.db"},
         {"backend": "memory", "url": "tcp://localhost"},
