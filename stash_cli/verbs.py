@@ -168,7 +168,8 @@ DAEMON_VERBS = (
         "Look into paths, modes, the daemon, the database and the configuration; say what to do.",
         "stash doctor",
         run="commands.doctor:doctor",
-        more="Every line says ok, warn or fail. The exit status is 0, or 9 if something failed.",
+        more="Every line says ok, warn or fail. The embedder is the running daemon's; without one, that of the "
+        "configuration. The exit status is 0, or 9 if something failed.",
     ),
 )
 

@@ -11,8 +11,12 @@ from stash_protocol.errors import BadRequest, StorageFull
 MAX_CONFIG = 4 << 20  # bytes: 10,000 API keys take 3 MiB; nothing a person wrote is longer
 
 
-def read_text(path: str) -> str | None:
+def read_text(path: str, *, private: bool = True) -> str | None:
     """The file's text; None where there is none.
+
+    Args:
+        path: of the file.
+        private: refuse one that is readable for others.
 
     Raises:
         BadRequest: it is a symlink, somebody else's, readable for others, too long or not UTF-8; one line that says so.
@@ -25,7 +29,7 @@ def read_text(path: str) -> str | None:
         reason = "is a symbolic link; write its target" if os.path.islink(path) else f"cannot be read: {error.strerror}"
         raise BadRequest(f"{path} {reason}") from None
     try:
-        _refuse_unsafe(path, os.fstat(descriptor))
+        _refuse_unsafe(path, os.fstat(descriptor), private=private)
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(MAX_CONFIG + 1)
     finally:
@@ -38,13 +42,13 @@ def read_text(path: str) -> str | None:
         raise BadRequest(f"{path} is not UTF-8 at byte {error.start}") from None
 
 
-def _refuse_unsafe(path: str, facts: os.stat_result) -> None:
+def _refuse_unsafe(path: str, facts: os.stat_result, *, private: bool) -> None:
     if not stat.S_ISREG(facts.st_mode):
         raise BadRequest(f"{path} is not a regular file")
     if facts.st_uid != os.geteuid():
         raise BadRequest(f"{path} belongs to uid {facts.st_uid}, not to you (uid {os.geteuid()})")
     mode = stat.S_IMODE(facts.st_mode)
-    if mode & 0o077:
+    if private and mode & 0o077:
         raise BadRequest(f"{path} has mode {mode:04o}, but may hold API keys: chmod 0600 {path}")
 
 
@@ -62,13 +66,13 @@ def parse(path: str, text: str) -> dict[str, Any]:
         raise BadRequest(f"{path}: {' '.join(str(error).split()) or 'not TOML'}") from None
 
 
-def read(path: str) -> dict[str, Any]:
-    """The tables in the file; none where there is no file.
+def read(path: str, *, private: bool = True) -> dict[str, Any]:
+    """The tables in the file, see `read_text`; none where there is no file.
 
     Raises:
         BadRequest: see `read_text` and `parse`.
     """
-    text = read_text(path)
+    text = read_text(path, private=private)
     return {} if text is None else parse(path, text)
 
 

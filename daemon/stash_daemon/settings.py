@@ -175,12 +175,13 @@ class Given(NamedTuple):
     where: str
 
 
-def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+def load(flags: Mapping[str, str], environ: Mapping[str, str], *, private: bool = True) -> Settings:
     """The settings of one start.
 
     Args:
         flags: by name, with ``-`` or ``_``.
         environ: the process's environment.
+        private: refuse a file that is readable for others, as every start does.
 
     Raises:
         BadRequest: an unknown or invalid setting, or a file that is not private; one line that names file,
@@ -190,7 +191,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     env = dict(environ)
     given = override.get("config_path")
     path = str(read(SETTINGS["config_path"], given.raw, given.where)) if given else address.config_path(env)
-    file = config.read(path)
+    file = config.read(path, private=private)
     if given and not os.path.lexists(path):
         raise BadRequest(f"{given.where}: there is no file {path}")
     local = {LOCAL_TIER[name]: override.pop(name) for name in LOCAL_TIER if name in override}

@@ -26,6 +26,8 @@ SQLITE_NEEDED = (3, 51, 3)  # before it two connections could lose acknowledged 
 LITTLE_ROOM = 1 << 28  # bytes free on disk below which a warning is due: one namespace's quota in tier local
 TIMEOUT = 5.0  # seconds for the daemon to answer
 EMBEDDER_TIMEOUT = 15.0  # seconds: it may have to load its model
+BY_KEYWORD = "so search goes by keyword and by vectors that clients bring"
+NO_WORD = "by the configuration; no daemon told"
 EMBEDDER_CURES = {
     "ollama": "run ollama serve, ollama pull the model, or set embedder_url and embedder_model",
     "openai": "look at embedder_url, embedder_model and STASH_EMBEDDER_API_KEY",
@@ -82,28 +84,40 @@ def examine(call: Call) -> Iterator[Finding]:
     yield _python()
     yield _sqlite()
     yield _sqlite_vec()
+    settings, configuration = _configuration()
+    yield configuration
+    if settings is None:
+        return
+    readable = configuration.verdict == "ok"  # else API keys would fail for the same reason
+    api_keys = [_api_keys(settings)] if readable else []
+    yield from api_keys
+    yield _directory("data", settings.data_dir)
+    yield _directory("logs", settings.log_dir)
+    yield _room(settings.data_dir)
+    yield _socket(settings)
+    idle, finding = _daemon(call)
+    yield (_embedder_of_daemon(call, settings) if finding.verdict == "ok" and not idle else None) or _embedder(settings)
+    database = list(_database(settings)) if idle else []
+    if idle and any(other.verdict == "fail" for other in (configuration, *api_keys, *database)):
+        finding = warn("daemon", "none runs, and none can start before what failed is mended")
+    yield finding
+    yield from database
+
+
+def _configuration() -> tuple[Settings | None, Finding]:
+    """The settings, also of a file that no daemon would take because others can read it; None: they make no sense."""
     from stash_daemon.settings import load
 
     try:
         settings = load({}, os.environ)
     except StashError as problem:
-        yield fail("configuration", problem.message)
-        return
+        finding = fail("configuration", problem.message)
+        try:
+            return load({}, os.environ, private=False), finding
+        except StashError:
+            return None, finding
     there = "" if os.path.exists(settings.config_path) else " (not there: defaults)"
-    yield ok("configuration", settings.config_path + there)
-    api_keys = _api_keys(settings)
-    yield api_keys
-    yield _directory("data", settings.data_dir)
-    yield _directory("logs", settings.log_dir)
-    yield _room(settings.data_dir)
-    yield _embedder(settings)
-    yield _socket(settings)
-    idle, finding = _daemon(call)
-    database = list(_database(settings)) if idle else []
-    if idle and any(other.verdict == "fail" for other in (api_keys, *database)):
-        finding = warn("daemon", "none runs, and none can start before what failed is mended")
-    yield finding
-    yield from database
+    return settings, ok("configuration", settings.config_path + there)
 
 
 def _python() -> Finding:
@@ -180,8 +194,33 @@ def _room(path: str) -> Finding:
     return ok("disk", f"{format_size(free)} free")
 
 
+def _embedder_of_daemon(call: Call, settings: Settings) -> Finding | None:
+    """How the embedder is that the running daemon has, by a search; None: it does not tell this caller."""
+    try:
+        connection = connect(call.values, EMBEDDER_TIMEOUT, autostart=False)
+        name = connection.call("embedding")[0].get("embedder")
+        if name is None and settings.embedder != "none":
+            return warn(
+                "embedder", f"the daemon has none; here it is set to {settings.embedder}: stash stop, then any verb"
+            )
+        if name is None:
+            return ok("embedder", f"none, {BY_KEYWORD}")
+        query = f"hello {time.time_ns()}"  # one that nobody has asked before, whose vector would be kept
+        began = time.monotonic()
+        mode = connection.call("search", {"query": query, "mode": "vector", "k": 1})[0]["mode"]
+        took = format_duration((time.monotonic() - began) * 1000)
+        state = connection.call("embedding")[0]
+    except StashError:
+        return None
+    if mode != "vector":
+        cure = EMBEDDER_CURES.get(name.partition(":")[0], "stash embed status says more")
+        return warn("embedder", f"{name} {state.get('error') or 'does not answer'}, says the daemon: {cure}")
+    dimensions = f", {state['dimensions']} dimensions" if state.get("dimensions") else ""
+    return ok("embedder", f"{name}{dimensions}, {took} for a search, says the daemon")
+
+
 def _embedder(settings: Settings) -> Finding:
-    """Has it embed a word. Without one that works search still goes, by keyword."""
+    """Has the one that is set here embed a word. Without one that works search still goes, by keyword."""
     from stash_daemon.search.embedders import EmbedderFailed, open_embedder
 
     try:
@@ -189,16 +228,17 @@ def _embedder(settings: Settings) -> Finding:
     except StashError as problem:
         return fail("embedder", f"{problem.message}; no daemon starts with it")
     if embedder is None:
-        return ok("embedder", "none, so search goes by keyword and by vectors that clients bring")
+        return ok("embedder", f"none, {BY_KEYWORD}")
     began = time.monotonic()
     try:
         (vector,) = embedder.embed(["hello"], timeout=EMBEDDER_TIMEOUT)
     except EmbedderFailed as problem:
-        return warn("embedder", f"{embedder.name} {problem.message}: {EMBEDDER_CURES[settings.embedder]}")
+        cure = EMBEDDER_CURES[settings.embedder]
+        return warn("embedder", f"{embedder.name} {problem.message}: {cure} ({NO_WORD})")
     finally:
         embedder.close()
     took = format_duration((time.monotonic() - began) * 1000)
-    return ok("embedder", f"{embedder.name}, {len(vector)} dimensions, {took} for a word")
+    return ok("embedder", f"{embedder.name}, {len(vector)} dimensions, {took} for a word ({NO_WORD})")
 
 
 def _socket(settings: Settings) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from importlib.util import find_spec
 
 from stash_cli import render, streams
 from stash_cli.call import Call, api_key
@@ -14,6 +15,9 @@ from stash_protocol.errors import BadRequest
 
 PASSED_ON = ("STASH_HOME", "STASH_SOCKET", "STASH_URL", "STASH_AUTOSTART", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 """What says which stash is meant: hosts start their servers with little of the user's environment."""
+
+
+NO_SDK = f"the MCP SDK is not installed; run: {sys.executable} -m pip install 'mcp>=2.3,<3'"
 
 
 def mcp(call: Call) -> None:
@@ -34,7 +38,7 @@ def _serve(call: Call) -> None:
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in ("mcp", "mcp_types", "anyio"):
             raise
-        raise BadRequest(f"the MCP SDK is not installed; run: {sys.executable} -m pip install 'mcp>=2.3,<3'") from None
+        raise BadRequest(NO_SDK) from None
     from stash_memory import AsyncStash
 
     credential = api_key(call.values, read_config())
@@ -48,6 +52,8 @@ def _install(call: Call) -> None:
         if len(chosen) != 1:
             raise BadRequest(f"--write needs a host: {', '.join(HOSTS)}")
         HOSTS[chosen[0]].install(server)
+    if find_spec("mcp") is None:
+        streams.say(f"the server will not start yet: {NO_SDK}")
     if os.environ.get("STASH_API_KEY"):
         streams.say("STASH_API_KEY is not copied: put the API key into a file of mode 0600 and add --api-key-file FILE")
     if call.as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -123,3 +124,38 @@ def test_an_embedder_is_tried_and_what_ails_it_is_said(own) -> None:
         assert (verdict, "Connection refused" in said) == ("warn", True)
     verdict, said = found(own, "embedder", STASH_EMBEDDER="ollama", STASH_EMBEDDER_URL="nonsense")
     assert (verdict, "embedder_url" in said) == ("fail", True)
+
+
+def test_the_embedder_is_judged_by_the_daemon_that_runs(own) -> None:
+    with fakes.fake_embedder() as fake:
+        own.ok("ping", STASH_EMBEDDER="ollama", OLLAMA_HOST=fake.url)
+        verdict, said = found(own, "embedder")
+        assert (verdict, said.partition(",")[0]) == ("ok", "ollama:nomic-embed-text")
+        assert found(own, "embedder", STASH_EMBEDDER="hash")[1].endswith("says the daemon")
+        fake.reply = fakes.status(404)
+        verdict, said = found(own, "embedder")
+        assert (verdict, "does not answer" in said or "no such model" in said) == ("warn", True)
+        assert "ollama pull" in said
+    own.ok("stop")
+    assert found(own, "embedder", STASH_EMBEDDER="hash")[1].endswith("(by the configuration; no daemon told)")
+
+
+def test_an_embedder_the_running_daemon_does_not_have_is_worth_a_warning(own) -> None:
+    own.ok("ping")
+    assert found(own, "embedder")[1].startswith("none, ")
+    verdict, said = found(own, "embedder", STASH_EMBEDDER="hash")
+    assert (verdict, "stash stop" in said) == ("warn", True)
+
+
+def test_a_configuration_others_can_read_is_one_finding_of_many(own) -> None:
+    own.configure(f'data_dir = "{own.home}/there"\n')
+    path = f"{own.home}/config.toml"
+    os.chmod(path, 0o644)
+    assert f"chmod 0600 {path}".encode() in own("set", "k", "v").stderr
+    report = own("doctor", "--json")
+    checks = {check["subject"]: check for check in json.loads(report.stdout)["checks"]}
+    assert report.returncode == 9
+    assert [name for name, check in checks.items() if check["verdict"] == "fail"] == ["configuration"]
+    assert f"chmod 0600 {path}" in checks["configuration"]["said"]
+    assert checks["data"]["said"].startswith(f"{own.home}/there "), "the file was read all the same"
+    assert "none can start" in checks["daemon"]["said"]

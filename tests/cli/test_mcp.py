@@ -156,6 +156,16 @@ def test_without_the_sdk_it_says_how_to_get_it(own: Any) -> None:
     assert b"pip install 'mcp" in done.stderr
 
 
+def test_installing_without_the_sdk_says_what_is_missing(own: Any, host_home: Path) -> None:
+    assert own("mcp", "install", "cursor", "--write").stderr == b""
+    line = own.line("mcp")
+    own.line = lambda *words, **_: [*line[:3], BLOCKED, *words]
+    done = own("mcp", "install", "cursor", "--write")
+    assert done.returncode == 0
+    assert b"will not start yet: the MCP SDK is not installed; run: " in done.stderr
+    assert b"pip install 'mcp" in done.stderr
+
+
 def test_words_that_do_not_belong_together_are_refused(own: Any) -> None:
     for words in (["mcp", "--write"], ["mcp", "serve"], ["mcp", "install", "emacs"]):
         status, error = own.error(*words)
