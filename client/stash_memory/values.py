@@ -22,6 +22,18 @@ _write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(
 _read_json = msgspec.json.Decoder().decode
 
 
+def utf8(text: str) -> bytes:
+    """A text's bytes.
+
+    Raises:
+        BadRequest: it has a lone surrogate, which UTF-8 cannot say.
+    """
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise BadRequest("a text must be valid UTF-8; this one has lone surrogates") from None
+
+
 def pack_value(value: object) -> tuple[ValueType, bytes]:
     """The type and the bytes of a value.
 
@@ -31,10 +43,7 @@ def pack_value(value: object) -> tuple[ValueType, bytes]:
     if isinstance(value, bytes):
         return "bytes", value
     if isinstance(value, str):
-        try:
-            return "text", value.encode()
-        except UnicodeEncodeError:
-            raise BadRequest("a text must be valid UTF-8; this one has lone surrogates") from None
+        return "text", utf8(value)
     if isinstance(value, (bytearray, memoryview)):
         return "bytes", bytes(value)
     return "json", pack_json(value)
@@ -47,7 +56,7 @@ def pack_json(value: object) -> bytes:
         BadRequest: JSON cannot say it.
     """
     try:
-        return _write_json(value).encode()
+        return utf8(_write_json(value))
     except (TypeError, ValueError, RecursionError) as error:
         raise BadRequest(f"a value is str, bytes or JSON-able, and this one is none of them: {error}") from None
 

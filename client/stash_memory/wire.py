@@ -77,6 +77,8 @@ def envelope(request: Request) -> bytes:
     """
     try:
         said = _write(request)
+    except UnicodeEncodeError:
+        raise BadRequest("a text must be valid UTF-8; one of this request has lone surrogates") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise BadRequest(f"the request cannot be sent: {error}") from None
     if len(said) > MAX_ENVELOPE:

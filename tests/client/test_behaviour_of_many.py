@@ -187,6 +187,8 @@ def test_prune_keeps_the_newest_and_reports(stash: Any) -> None:
         (lambda stash: stash.set("k" * 3000, 1), "key must have 1 to 2,048 bytes of UTF-8"),
         (lambda stash: stash.get(""), "key must have 1 to 2,048 bytes of UTF-8"),
         (lambda stash: stash.set(5, 1), "key must be text, not a whole number"),
+        (lambda stash: stash.get("\udcff"), "a text must be valid UTF-8; one of this request has lone surrogates"),
+        (lambda stash: stash.set("k", {"\udcff": 1}), "a text must be valid UTF-8; this one has lone surrogates"),
         (lambda stash: stash.set("k", 1, ttl=0), "ttl must be longer than 0"),
         (lambda stash: stash.set("k", 1, tags=["a", ""]), "tags must have at least 1 character"),
     ],

@@ -27,6 +27,12 @@ async def test_it_is_what_the_protocol_asks_for(store: StashKeyValue) -> None:
     assert isinstance(typed, AsyncKeyValueProtocol)
 
 
+async def test_a_key_that_is_no_utf8_is_refused(store: StashKeyValue) -> None:
+    for key in ("\udcff", "\udcff" * 3000):
+        with pytest.raises(BadRequest, match="UTF-8"):
+            await store.get(key)
+
+
 async def test_what_was_put_is_got_and_deleted_once(store: StashKeyValue) -> None:
     value = {"name": "ü", "list": [1, None, {"deep": 1.5}], "": True}
     await store.put("k", value)

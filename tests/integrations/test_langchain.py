@@ -106,3 +106,10 @@ def test_nothing_but_an_answer_comes_to_life_out_of_a_cache(stash: Stash) -> Non
     stash.set(entry.key, json.dumps([json.dumps(evil)]))
     with pytest.raises(ValueError, match="not allowed"):
         cache.lookup("prompt", "model")
+
+
+def test_a_prompt_or_key_that_is_no_utf8_is_refused(stash: Stash) -> None:
+    with pytest.raises(BadRequest, match="UTF-8"):
+        StashCache(stash).lookup("\udcff", "model")
+    with pytest.raises(BadRequest, match="UTF-8"):
+        StashStore(stash).mget(["\udcff"])

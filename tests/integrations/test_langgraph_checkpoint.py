@@ -18,7 +18,7 @@ from langgraph.checkpoint.serde.types import ERROR
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, interrupt
 
-from stash_memory import Stash, TooLarge
+from stash_memory import BadRequest, Stash, TooLarge
 from stash_memory.integrations.langgraph_checkpoint import StashSaver
 from tests.support.daemon import RunningDaemon
 from tests.support.tenants import issue
@@ -141,3 +141,8 @@ def test_pruning_keeps_what_a_delta_channel_is_rebuilt_from(stash: Stash) -> Non
 def test_an_unknown_way_to_prune_is_refused(stash: Stash) -> None:
     with pytest.raises(ValueError, match="keep_latest"):
         StashSaver(stash).prune(["t"], strategy="keep_some")
+
+
+def test_a_thread_that_is_no_utf8_is_refused(stash: Stash) -> None:
+    with pytest.raises(BadRequest, match="UTF-8"):
+        StashSaver(stash).get_tuple(thread("\udcff"))

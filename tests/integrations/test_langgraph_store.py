@@ -161,3 +161,12 @@ def test_two_stashes_see_the_same_items_in_one_namespace_of_stash_and_none_in_tw
     with Stash(backend="memory") as other:
         assert StashStore(other).search(()) == []
     assert len(StashStore(stash).search(())) == len(ITEMS)
+
+
+def test_a_namespace_or_key_that_is_no_utf8_is_refused(stash: Stash) -> None:
+    store = StashStore(stash)
+    for namespace, key in ((("\udcff",), "k"), (("n",), "\udcff")):
+        with pytest.raises(BadRequest, match="UTF-8"):
+            store.put(namespace, key, {"n": 1})
+        with pytest.raises(BadRequest, match="UTF-8"):
+            store.get(namespace, key)

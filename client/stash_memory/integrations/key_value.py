@@ -14,7 +14,7 @@ from key_value.aio.errors import DeserializationError, InvalidTTLError, Serializ
 from stash_memory.aio import AsyncStash
 from stash_memory.collect import AsyncCollector
 from stash_memory.results import StoredEntry
-from stash_memory.values import Duration, pack_json, seconds
+from stash_memory.values import Duration, pack_json, seconds, utf8
 from stash_protocol.errors import BadRequest, NotFound, StashError
 from stash_protocol.types import MAX_KEY_BYTES
 
@@ -90,7 +90,7 @@ class StashKeyValue:
         """
         place = (collection or DEFAULT_COLLECTION).replace("%", "%25").replace("/", "%2F")
         name = f"{self._prefix}{place}/{key}"
-        if len(name.encode()) <= MAX_KEY_BYTES:
+        if len(utf8(name)) <= MAX_KEY_BYTES:
             return name
         return self._prefix + sha256(f"{place}/{key}".encode()).hexdigest()
 

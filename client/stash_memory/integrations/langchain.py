@@ -19,7 +19,7 @@ from langchain_core.stores import BaseStore
 
 from stash_memory.collect import Collector
 from stash_memory.sync import Stash
-from stash_memory.values import Duration
+from stash_memory.values import Duration, utf8
 from stash_protocol.errors import StashError
 
 # What a model's answer consists of. Nothing else comes to life out of a stash, whoever wrote it there.
@@ -92,7 +92,7 @@ class StashCache(BaseCache):
 
     def _key(self, prompt: str, llm_string: str) -> str:
         """A prompt has any length, so its hash stands for it; answers of one model stand together."""
-        return self._prefix + "/".join(sha256(part.encode()).hexdigest() for part in (llm_string, prompt))
+        return self._prefix + "/".join(sha256(utf8(part)).hexdigest() for part in (llm_string, prompt))
 
 
 def _run(pipeline: Collector) -> list[Any]:

@@ -29,7 +29,7 @@ from stash_memory.integrations.langgraph_awaited import AwaitedSaver
 from stash_memory.integrations.langgraph_records import CHECKPOINTS, WRITES, Saved, Spot, Write, spot_of
 from stash_memory.results import Portable
 from stash_memory.sync import Stash
-from stash_memory.values import Duration
+from stash_memory.values import Duration, utf8
 from stash_protocol.errors import Conflict
 
 
@@ -126,7 +126,7 @@ class StashSaver(AwaitedSaver):
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        prefix = f"{WRITES}{spot_of(config).path}/{quote(task_id, safe='')}/"
+        prefix = f"{WRITES}{spot_of(config).path}/{quote(utf8(task_id), safe='')}/"
         pending = {}
         for place, (channel, value) in enumerate(writes):
             write = Write(

@@ -8,6 +8,8 @@ from urllib.parse import quote, unquote
 
 from langgraph.store.base import MatchCondition
 
+from stash_memory.values import utf8
+
 ITEMS = "langgraph/store/"
 MAX_FILTERED = 256  # characters of a text that a filter can look at: what is longer is prose, and metadata is bounded
 
@@ -16,12 +18,12 @@ Namespace = tuple[str, ...]
 
 def prefix_of(namespace: Namespace) -> str:
     """What the keys of all items in a namespace, and in those below it, begin with; no other's do."""
-    return ITEMS + "".join(quote(label, safe="") + "/" for label in namespace)
+    return ITEMS + "".join(quote(utf8(label), safe="") + "/" for label in namespace)
 
 
 def key_of(namespace: Namespace, key: str) -> str:
     """The key of an item's entry."""
-    return prefix_of(namespace) + quote(key, safe="")
+    return prefix_of(namespace) + quote(utf8(key), safe="")
 
 
 def parse(key: str) -> tuple[Namespace, str]:

@@ -9,6 +9,8 @@ import msgspec
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import get_checkpoint_id
 
+from stash_memory.values import utf8
+
 CHECKPOINTS = "langgraph/checkpoint/"
 WRITES = "langgraph/write/"
 
@@ -47,7 +49,7 @@ class Spot(NamedTuple):
     @property
     def path(self) -> str:
         """What follows the prefix in a key. Parts are quoted, so that ``/`` ends a part and nothing else does."""
-        return "/".join(quote(part, safe=":|") for part in self)
+        return "/".join(quote(utf8(part), safe=":|") for part in self)
 
     @property
     def config(self) -> RunnableConfig:
@@ -69,7 +71,7 @@ def spot_of(config: RunnableConfig) -> Spot:
 
 def thread_prefix(thread_id: str) -> str:
     """What the keys of a thread begin with, after their kind."""
-    return quote(str(thread_id), safe=":|") + "/"
+    return quote(utf8(str(thread_id)), safe=":|") + "/"
 
 
 def run_tag(run: object) -> str:
