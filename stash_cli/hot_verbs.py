@@ -25,7 +25,7 @@ MEMORY_OPTIONS = (
     Option("--model", "words", "What made that vector; models are never compared.", "memory.model"),
     Option("--group", "words", "The conversation or task it belongs to.", "memory.group"),
     Option("--role", "choice", "Whose words it is.", "memory.role", choices=ROLES),
-    Option("--score", "decimal", "How good it was; a reward.", "memory.score"),
+    Option("--score", "decimal", "How good it was; an episode calls it its reward.", "memory.score"),
     Option("--importance", "share", "0 to 1, in place of the one that is computed.", "memory.importance"),
     Option("--meta", "pair", "To filter by; JSON or text; may be given again.", "memory.metadata", many=True),
     Option("--at", "moment", "When it happened, if not now.", "memory.at"),

@@ -24,7 +24,7 @@ FILTERS = (
     Option("--role", "choice", "Whose words; may be given again.", "filter.roles", many=True, choices=ROLES),
     Option("--after", "moment", "That happened then or later.", "filter.after"),
     Option("--before", "moment", "That happened earlier.", "filter.before"),
-    Option("--min-score", "decimal", "With a score of their own, at least this.", "filter.min_score"),
+    Option("--min-score", "decimal", "With a score (an episode's reward) of at least this.", "filter.min_score"),
     Option("--where", "condition", "On metadata, such as lang=en; may be given again.", "filter.where", many=True),
     Option("--archived", "flag", "Also what retention has archived.", "filter.archived"),
 )

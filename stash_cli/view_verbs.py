@@ -50,7 +50,7 @@ EPISODE_VERBS = (
             Option("--content", "words", "What it is found by in words; else the value.", "memory.text"),
             Option("--embedding", "vector", "The state it began in: a JSON array, or raw float32.", "memory.vector"),
             MODEL,
-            Option("--reward", "decimal", "What came of it.", "memory.score"),
+            Option("--reward", "decimal", "What came of it; other memories call it their score.", "memory.score"),
             META,
             AT,
             TAGS,

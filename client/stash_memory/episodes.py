@@ -62,7 +62,7 @@ class EpisodeFields(TypedDict, total=False):
         content: what it is found by in words.
         state_embedding: a vector of the state it began in.
         model: what made that vector; vectors of different models are never compared.
-        reward: what came of it.
+        reward: what came of it; other memories call it their score.
         metadata: anything JSON can say, to filter by.
         timestamp: when it happened; now, unless given.
         tags: names to find it by.

@@ -35,7 +35,7 @@ class MemoryFields(TypedDict, total=False):
         model: what made that vector; vectors of different models are never compared.
         group: what belongs together: a conversation, a task.
         role: whose words it is.
-        score: how good it was; a reward.
+        score: how good it was; an episode calls it its reward.
         importance: 0 to 1, in place of the one that is computed.
         metadata: anything JSON can say, to filter by.
         at: when it happened; now, unless given.

@@ -79,6 +79,15 @@ def test_nothing_found_is_no_error(some: Command) -> None:
     assert some.json("search", "aardvark")["hits"] == []
 
 
+def test_a_query_without_a_word_says_that_it_has_none(some: Command) -> None:
+    done = some("search", "😀 !")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr.endswith(b"stash: the query has neither a letter nor a digit, so no word to search for\n")
+    assert "neither a letter" in some.json("search", "😀", "--mode", "keyword")["note"]
+    assert "note" not in some.json("search", "лук")
+    assert "note" not in some.json("search", "😀", "aardvark")
+
+
 def test_nothing_like_what_is_not_there_is_one(some: Command) -> None:
     assert some("search", "--like", "absent").returncode == 3
     status, error = some.error("search", "--like", "bug/1")

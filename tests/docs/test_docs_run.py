@@ -40,6 +40,14 @@ def test_what_a_page_shows_is_what_happens(page: Path, home: Path, tmp_path: Pat
     run_python([block for block in shown if block.language == "python"], environ, tmp_path)
 
 
+def test_vectors_of_all_pages_go_into_one_namespace() -> None:
+    """Whoever follows two pages has one daemon, and its model `own` has one number of dimensions."""
+    given = re.compile(r"embedding\"?[=:] ?\[([^\]]*)\]|\becho '\[([\d., ]+)\]'")
+    shown = {page.name: [(a or b).count(",") + 1 for a, b in given.findall(page.read_text())] for page in PAGES}
+    assert {size for sizes in shown.values() for size in sizes} == {3}, shown
+    assert sum(map(len, shown.values())) >= 6, "the pattern finds them"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text()) if "://" not in link]

@@ -53,6 +53,8 @@ def search(core: Core, caller: Caller, request: Search) -> Reply:
         hits, found = _read(reads, ranked, request, now)
     if note is None and direction is not None and not ranked.embedded and ranked.candidates:
         note = f"none of these memories has a vector of model {direction.model!r}"
+    if note is None and found.mode == "keyword" and not found.total and not any(map(str.isalnum, request.query or "")):
+        note = "the query has neither a letter nor a digit, so no word to search for"
     found.note = note
     return Reply(found, _pack(hits))
 
