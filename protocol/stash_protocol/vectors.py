@@ -9,7 +9,6 @@ import math
 import sys
 from array import array
 from collections.abc import Sequence
-from operator import mul
 
 from stash_protocol.errors import BadRequest
 
@@ -35,7 +34,7 @@ def check_vector(vector: bytes | Sequence[float], dimensions: int | None = None)
         raise BadRequest(f"a vector has 1 to {MAX_DIMENSIONS:,} dimensions; this one has {len(numbers):,}")
     if dimensions is not None and len(numbers) != dimensions:
         raise BadRequest(f"the vector has {len(numbers):,} dimensions; {dimensions:,} are needed here")
-    length = sum(map(mul, numbers, numbers))  # in double: no float32 overflows it
+    length = math.hypot(*numbers) ** 2  # in double: no float32 overflows it
     if not math.isfinite(length):
         place = next(index for index, number in enumerate(numbers) if not math.isfinite(number))
         raise BadRequest(f"number {place} of the vector is {numbers[place]}; all must be finite as float32")

@@ -205,11 +205,15 @@ class MemoryWrites(MemoryReads, WordWrites):
 
     def _model(self, namespace: int, name: str, dimensions: int) -> int:
         """The number of a model, whose vectors have so many dimensions: as `check_dimensions` has found."""
-        sql = (
-            "INSERT INTO models (namespace, name, dimensions) VALUES (?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET dimensions = excluded.dimensions RETURNING id"
-        )
-        return int(self._rows(sql, (namespace, name, dimensions))[0][0])
+        known = "SELECT id FROM models WHERE namespace = ? AND name = ? AND dimensions = ?"
+        rows = self._rows(known, (namespace, name, dimensions))
+        if not rows:  # to write it each time would take 10 µs
+            rows = self._rows(
+                "INSERT INTO models (namespace, name, dimensions) VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET dimensions = excluded.dimensions RETURNING id",
+                (namespace, name, dimensions),
+            )
+        return int(rows[0][0])
 
     def memory_retimed(self, entry: int, expires: int) -> None:
         """The time of a memory's entry, or its value, has changed."""
