@@ -64,8 +64,9 @@ def _summary(reply: dict[str, Any]) -> list[tuple[str, str]]:
         ("misses", f"{figures['misses']:,}"),
         ("rate limited", f"{figures['rate_limited']:,}"),
     ]
-    whole = ("expired", "pruned", "evicted", "authentication_failures", "connections")  # the daemon's, for admins
-    return rows + [(name.replace("_", " "), f"{figures[name]:,}") for name in whole if name in figures]
+    of_daemon = ("expired", "pruned", "evicted", "authentication_failures", "connections")  # for admins alone
+    more = [name for name in ("waiting", *of_daemon) if name in figures]
+    return rows + [(name.replace("_", " "), f"{figures[name]:,}") for name in more]
 
 
 def _requests(reply: dict[str, Any], before: dict[str, Any] | None = None, seconds: float = 0) -> Table:

@@ -36,6 +36,7 @@ def test_stats_shows_memories_and_usage(own) -> None:
     own.ok("set", "e", "v", "--text", "words", "--kind", "episode", "--at", "2d")
     text = own.ok("stats").decode()
     assert "memories                4, 0 of them archived\n" in text
+    assert re.search(r"^waiting +0$", text, re.MULTILINE)
     assert re.search(r"^kind message +3  █{20}$", text, re.MULTILINE)
     assert re.search(r"^conversation +3  █{20}  chat/\\x1b\[31m$", text, re.MULTILINE)
     assert re.search(r"^writes, 48 hours +█  4$", text, re.MULTILINE)
