@@ -22,7 +22,7 @@ from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
-CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
+CHUNK = 64 * 1024  # bytes asked of the socket, and given to it, at once: most frames go whole
 MOMENT = 200_000  # nanoseconds a reply is looked for before sleeping: time for a memory by a daemon that has to wake
 
 _TIMEVAL = struct.Struct("@ll")
@@ -96,6 +96,7 @@ class Link:
         with self._conversation(calls[0][0]):
             while not flight.landed:
                 while data := flight.more():
+                    self._arm_until(deadline)
                     self._send(data, b"", deadline)
                     if self._greeting:
                         self._read_welcome(deadline)
@@ -106,7 +107,7 @@ class Link:
     def _collect(self, flight: Flight, deadline: float) -> None:
         """Take replies: those that are here, or else wait for one."""
         while True:
-            if self._position == len(self._data):
+            if self._position + HEADER_SIZE > len(self._data):
                 self._arm_until(deadline)
             rate = flight.land(*self._receive(deadline))
             if rate is not UNSET:
@@ -216,15 +217,24 @@ class Link:
     def _send(self, data: bytes, payload: Payload, deadline: float) -> None:
         if self._greeting:
             if len(data) + len(payload) > JOIN_LIMIT:  # a daemon that turns us away would not read all of it
-                self._socket.sendall(self._greeting)
+                self._send_all(self._greeting, deadline)
                 self._read_welcome(deadline)
             else:
                 data = self._greeting + data
         if len(payload) <= JOIN_LIMIT:
-            self._socket.sendall(data + payload if payload else data)
+            self._send_all(data + payload if payload else data, deadline)
         else:
-            self._socket.sendall(data)
-            self._socket.sendall(payload)
+            self._send_all(data, deadline)
+            self._send_all(payload, deadline)
+
+    def _send_all(self, data: Payload, deadline: float) -> None:
+        """Send by the deadline; `sendall` would wait anew, and as long as before, whenever a part was taken."""
+        sent = self._socket.send(data) if len(data) <= CHUNK else 0
+        if sent < len(data):
+            view = memoryview(data)
+            while sent < len(data):
+                self._arm_until(deadline)
+                sent += self._socket.send(view[sent : sent + CHUNK])
             self._arm_until(deadline)
 
     def _read_welcome(self, deadline: float) -> None:

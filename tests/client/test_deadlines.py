@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import msgspec
 import pytest
 
 from stash_memory import AsyncStash, Stash, Timeout
+from stash_memory.flight import STEP
 from stash_memory.wire import GRACE
+from stash_protocol.frames import pack
 from tests.client.ways import opened
 from tests.support.daemon import RunningDaemon
-from tests.support.peer import Conversation, Gone, ScriptedPeer
+from tests.support.peer import ENTRY, PATIENCE, Conversation, Gone, ScriptedPeer
 
 SLACK = 0.35  # seconds that two cores shared by many tests may add
 both = pytest.mark.parametrize("mode", ["sync", "async"])
@@ -83,7 +87,7 @@ def test_a_second_try_has_what_the_first_left_of_the_time(mode: str, call: str) 
         "watch": lambda stash: stash.watch(timeout=1),
     }
     with (
-        ScriptedPeer(breaking_after(0.9), *([mute] if (mode, call) != ("sync", "watch") else [])) as peer,
+        ScriptedPeer(breaking_after(0.7), *([mute] if (mode, call) != ("sync", "watch") else [])) as peer,
         opened(mode, socket=peer.socket) as stash,
         at_most(1),
         pytest.raises(Exception, match=r"no answer within|went away"),
@@ -108,6 +112,49 @@ def test_replies_that_trickle_in_do_not_stretch_the_time_of_a_pipeline() -> None
         pipeline = stash.pipeline()
         for _ in range(20):
             pipeline.get("k")
+        with at_most(0.3), pytest.raises(Timeout):
+            pipeline.run(timeout=0.3)
+        done.set()
+
+
+@pytest.mark.parametrize("call", ["one", "many"])
+@pytest.mark.parametrize("pace", [None, 0.1], ids=["not at all", "bit by bit"])
+def test_a_daemon_that_hardly_reads_does_not_stretch_the_time_of_what_is_sent(call: str, pace: float | None) -> None:
+    def script(client: Conversation) -> None:
+        client.welcome()
+        with contextlib.suppress(Gone, ConnectionError):
+            while not done.wait(pace):
+                client.sock.recv(65_536)
+
+    calls: dict[str, Callable[[Stash], object]] = {
+        "one": lambda stash: stash.set("k", bytes(4 << 20), timeout=0.3),
+        "many": lambda stash: stash.pipeline().set("k", bytes(4 << 20)).run(timeout=0.3),
+    }
+    done = threading.Event()
+    with ScriptedPeer(script) as peer, Stash(socket=peer.socket) as stash:
+        with at_most(0.3), pytest.raises(Timeout):
+            calls[call](stash)
+        done.set()
+
+
+@pytest.mark.parametrize("then", ["reads no more", "ends in the middle of a head"])
+def test_replies_that_come_late_leave_the_rest_of_a_pipeline_what_is_left_of_the_time(then: str) -> None:
+    def script(client: Conversation) -> None:
+        client.welcome()
+        client.value(client.request(), b"connected")
+        numbers = [client.request()["id"] for _ in range(2 * STEP)]
+        *replies, last = [pack(msgspec.msgpack.encode({"id": number, "reply": ENTRY})) for number in numbers]
+        if not done.wait(0.6):
+            client.sock.sendall(b"".join(replies) + (last if then == "reads no more" else last[:3]))
+            done.wait(PATIENCE)
+
+    done = threading.Event()
+    with ScriptedPeer(script) as peer, opened("sync", socket=peer.socket) as stash:
+        stash.get("k")
+        stash._transport._idle[0]._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        pipeline = stash.pipeline()
+        for size in [0] * (2 * STEP) + [2048] * STEP:
+            pipeline.set("k", bytes(size))
         with at_most(0.3), pytest.raises(Timeout):
             pipeline.run(timeout=0.3)
         done.set()
