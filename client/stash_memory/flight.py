@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from stash_memory import wire
 from stash_memory.wire import Garbled, Outcome
@@ -38,16 +38,16 @@ class Flight:
     def __init__(self, calls: Sequence[tuple[Request, Payload]], first: int) -> None:
         self._calls = calls
         self._first = first
-        self._heads: list[bytes] = []  # of all requests that were sent, and perhaps of the next
         self._outcomes: list[Outcome | StashError | None] = [None] * len(calls)
-        self._left = len(calls)  # without an outcome
-        self._aloft = self._bytes = self._valued = 0  # requests without a reply, their bytes, those for values
         self._next = 0  # place of the next request
+        self._head = b""  # of the next, once it is made
+        self._aloft: dict[int, int] = {}  # bytes of each request without a reply, by its place
+        self._bytes = self._valued = 0  # of those: their bytes, and how many are for values
 
     @property
     def landed(self) -> bool:
         """Whether each request has its outcome."""
-        return not self._left
+        return self._next == len(self._calls) and not self._aloft
 
     @property
     def outcomes(self) -> list[Outcome | StashError]:
@@ -57,40 +57,35 @@ class Flight:
     def more(self) -> bytes:
         """What is to be sent now; empty: nothing, until there are replies."""
         parts: list[Payload] = []
-        if self._aloft <= WINDOW - STEP:
+        if len(self._aloft) <= WINDOW - STEP:
             while self._next < len(self._calls) and len(parts) < 2 * STEP:
-                head = self._head()
-                if head is not None:
-                    payload = self._calls[self._next][1]
-                    if not self._fits(len(head) + len(payload)):
+                request, payload = self._calls[self._next]
+                if self._made(request, payload):
+                    size = len(self._head) + len(payload)
+                    if not self._fits(size):
                         break
-                    self._launch(len(head) + len(payload))
-                    parts += (head, payload)
+                    parts += (self._head, payload)
+                    self._aloft[self._next] = size
+                    self._bytes += size
+                    self._valued += isinstance(request, VALUED)
+                self._head = b""
                 self._next += 1
         return b"".join(parts)
 
-    def _head(self) -> bytes | None:
-        """The next request's; None when it cannot be said on the wire, which is its outcome then."""
-        place = self._next
-        if place == len(self._heads):
-            request, payload = self._calls[place]
-            request.id = self._first + place
+    def _made(self, request: Request, payload: Payload) -> bool:
+        """Make the head of the next request; False when it cannot be said on the wire, which is its outcome then."""
+        if not self._head:
+            request.id = self._first + self._next
             try:
-                self._heads.append(wire.head(request, len(payload)))
+                self._head = wire.head(request, len(payload))
             except StashError as error:
-                self._heads.append(b"")
-                self._outcomes[place] = error
-                self._left -= 1
-        return self._heads[place] or None
+                self._outcomes[self._next] = error
+                return False
+        return True
 
     def _fits(self, size: int) -> bool:
         limit = WINDOW_BYTES_BEHIND_VALUES if self._valued else WINDOW_BYTES
         return not self._aloft or self._bytes + size <= limit
-
-    def _launch(self, size: int) -> None:
-        self._aloft += 1
-        self._bytes += size
-        self._valued += isinstance(self._calls[self._next][0], VALUED)
 
     def land(self, envelope: bytes, payload: Payload) -> Rate | UnsetType:
         """Take a reply, to whichever request; what it says of the caller's budget.
@@ -100,17 +95,16 @@ class Flight:
         """
         answer = wire.read_any(envelope)
         place = answer.id - self._first
-        if not 0 <= place < self._next or self._outcomes[place] is not None:
+        size = self._aloft.pop(place, None)
+        if size is None:
             raise Garbled(f"the daemon answered request {answer.id}, which is not in flight")
-        request, sent = self._calls[place]
+        request, _ = self._calls[place]
+        self._bytes -= size
+        self._valued -= isinstance(request, VALUED)
         try:
             self._outcomes[place] = wire.read_body(request, answer), payload
         except Garbled:
             raise
         except StashError as error:
             self._outcomes[place] = error
-        self._left -= 1
-        self._aloft -= 1
-        self._bytes -= len(self._heads[place]) + len(sent)
-        self._valued -= isinstance(request, VALUED)
-        return answer.rate if answer.rate is not UNSET else UNSET
+        return answer.rate
