@@ -229,13 +229,18 @@ class Link:
 
     def _send_all(self, data: Payload, deadline: float) -> None:
         """Send by the deadline; `sendall` would wait anew, and as long as before, whenever a part was taken."""
-        sent = self._socket.send(data) if len(data) <= CHUNK else 0
-        if sent < len(data):
-            view = memoryview(data)
-            while sent < len(data):
+        try:
+            sent = self._socket.send(data) if len(data) <= CHUNK else 0
+            if sent < len(data):
+                view = memoryview(data)
+                while sent < len(data):
+                    self._arm_until(deadline)
+                    sent += self._socket.send(view[sent : sent + CHUNK])
                 self._arm_until(deadline)
-                sent += self._socket.send(view[sent : sent + CHUNK])
-            self._arm_until(deadline)
+        except (BrokenPipeError, ConnectionResetError):
+            if self._greeting:  # turned away before the hello had left: the reason is here to be read
+                self._read_welcome(deadline)
+            raise
 
     def _read_welcome(self, deadline: float) -> None:
         answer = wire.read_any(self._receive(deadline)[0])

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from stash_memory import AsyncStash, Internal, Stash, Timeout, Unauthenticated, Unreachable
+from stash_memory import AsyncStash, Busy, Internal, Stash, Timeout, Unauthenticated, Unreachable
+from stash_memory.link import Link
+from stash_memory.target import find
+from stash_protocol.operations import Set
 from tests.client.ways import opened
 from tests.support.peer import ENTRY, Conversation, ScriptedPeer
 
@@ -78,6 +81,27 @@ def test_a_refused_hello_is_heard_before_a_large_value_is_sent(mode: str) -> Non
         pytest.raises(Unauthenticated),
     ):
         stash.set("k", bytes(4 << 20))
+
+
+@pytest.mark.parametrize("call", ["one", "many"])
+@pytest.mark.parametrize("size", [0, 1 << 20])
+def test_a_refusal_that_comes_before_the_hello_has_left_is_heard(call: str, size: int) -> None:
+    def script(client: Conversation) -> None:
+        client.send({"id": 0, "error": {"code": "busy", "message": "full", "retry_after": 1.0}})
+        client.sock.close()
+        gone.set()
+
+    calls: dict[str, Callable[[Link], object]] = {
+        "one": lambda link: link.exchange(Set(key="k"), bytes(size), 10),
+        "many": lambda link: link.exchange_many([(Set(), b""), (Set(key="k"), bytes(size))], 10),
+    }
+    gone = threading.Event()
+    with ScriptedPeer(script) as peer:
+        link = Link(find(None, peer.socket, None, None), 10)
+        assert gone.wait(10)
+        with pytest.raises(Busy, match="full"):
+            calls[call](link)
+        assert link.closed
 
 
 def test_a_timeout_closes_the_socket_so_that_the_late_reply_reaches_nobody() -> None:
