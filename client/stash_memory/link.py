@@ -22,7 +22,8 @@ from stash_protocol.operations import Request
 from stash_protocol.reader import Payload
 from stash_protocol.replies import Event, Rate
 
-CHUNK = 64 * 1024  # bytes asked of the socket, and given to it, at once: most frames go whole
+CHUNK = 64 * 1024  # bytes asked of the socket at once: most replies come whole
+SLICE = 256 * 1024  # bytes given to the socket at once: it waits anew whenever a part of them was taken
 MOMENT = 200_000  # nanoseconds a reply is looked for before sleeping: time for a memory by a daemon that has to wake
 
 _TIMEVAL = struct.Struct("@ll")
@@ -228,14 +229,14 @@ class Link:
             self._send_all(payload, deadline)
 
     def _send_all(self, data: Payload, deadline: float) -> None:
-        """Send by the deadline; `sendall` would wait anew, and as long as before, whenever a part was taken."""
+        """Send by the deadline; `sendall` would wait for as long as the daemon takes a part now and then."""
         try:
-            sent = self._socket.send(data) if len(data) <= CHUNK else 0
+            sent = self._socket.send(data) if len(data) <= SLICE else 0
             if sent < len(data):
                 view = memoryview(data)
                 while sent < len(data):
                     self._arm_until(deadline)
-                    sent += self._socket.send(view[sent : sent + CHUNK])
+                    sent += self._socket.send(view[sent : sent + SLICE])
                 self._arm_until(deadline)
         except (BrokenPipeError, ConnectionResetError):
             if self._greeting:  # turned away before the hello had left: the reason is here to be read
