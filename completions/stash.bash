@@ -1,4 +1,3 @@
-\
 # Completions of stash for bash, made from the table of verbs by `python -m stash_cli.pages`; do not edit.
 _stash_table() {
   flags='--help --json --timeout --url --socket --api-key-file --verbose' valued=' --timeout=- --url=- --socket=file --api-key-file=file ' args=''

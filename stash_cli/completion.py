@@ -100,8 +100,7 @@ WALK = """\
   fi
 """.replace("GROUPS", " ".join(GROUPS))  # finds the verb and what is to be completed; bash and zsh read it alike
 
-BASH = r"""\
-# Completions of stash for bash, @MADE@.
+BASH = r"""# Completions of stash for bash, @MADE@.
 @TABLE@
 
 _stash() {
@@ -156,8 +155,7 @@ _stash_keys() {
 complete -F _stash stash
 """
 
-ZSH = r"""\
-#compdef stash
+ZSH = r"""#compdef stash
 # Completions of stash for zsh, @MADE@.
 @TABLE@
 

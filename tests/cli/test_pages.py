@@ -82,6 +82,10 @@ def test_a_shell_that_is_here_takes_its_script(path: str) -> None:
         assert all(option.flags[-1].lstrip("-") in text for option in verb.options)
 
 
+def test_zsh_knows_by_the_first_line_what_its_script_completes() -> None:
+    assert (ROOT / "completions/_stash").read_text().startswith("#compdef stash\n")
+
+
 DRIVE = """
 source "$1"
 COMP_LINE=$2 COMP_POINT=${#2}
