@@ -23,6 +23,8 @@ DEFAULT_TIMEOUT = 30.0  # seconds
 SIGINT, SIGPIPE = 2, 13  # the same on every Unix; `signal` costs a millisecond
 ERROR_LOG = "cli.err"  # in the log directory: what went wrong that should not
 
+_warned: set[str] = set()  # files this process has warned of: some commands connect more than once
+
 
 class Call:
     """One command.
@@ -148,12 +150,20 @@ def api_key(values: dict[str, Any], config: dict[str, str]) -> str | None:
         return given.api_key(config)
     try:
         with open(path, encoding="utf-8") as file:
+            _warn_of_readers(path, os.fstat(file.fileno()).st_mode)
             found = file.read(1024).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"--api-key-file: {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
     if not found or "\n" in found or len(found) > 128:
         raise BadRequest(f"--api-key-file: {path} must hold one API key and nothing else")
     return found
+
+
+def _warn_of_readers(path: str, mode: int) -> None:
+    """Say once that others can read a file. It is used all the same: what a container mounts is often 0444."""
+    if mode & 0o044 and path not in _warned:
+        _warned.add(path)
+        streams.say(f"--api-key-file: others can read {path}, which has mode {mode & 0o7777:04o}: chmod 0600 {path}")
 
 
 def carry_out(verb: Verb, typed: dict[str, Any], run: Callable[[Call], int | None]) -> int:

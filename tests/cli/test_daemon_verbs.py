@@ -164,6 +164,18 @@ def test_an_api_key_can_lie_in_a_file_but_not_in_the_command_line(own, tmp_path)
     assert own("get", "k", "--api-key", "sk_x").returncode == 2
 
 
+@pytest.mark.parametrize("words", [["list"], ["status"], ["doctor"]])
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o644, 0o444])
+def test_a_file_with_an_api_key_others_can_read_is_used_with_one_line_of_warning(own, tmp_path, words, mode) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(own.ok("key", "create", "ci", "--scope", "read", "--scope", "admin"))
+    file.chmod(mode)
+    done = own(*words, "--api-key-file", str(file))
+    assert done.returncode == 0
+    warning = f"stash: --api-key-file: others can read {file}, which has mode {mode:04o}: chmod 0600 {file}\n"
+    assert done.stderr.decode() == (warning if mode & 0o044 else "")
+
+
 def test_tcp_takes_the_same_verbs(own) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
