@@ -12,6 +12,7 @@ import msgspec
 from stash_memory import calls
 from stash_memory.api_keys import AsyncRun, Run
 from stash_memory.calls import Call
+from stash_memory.memories import search_request
 from stash_memory.messages import MessageHits, listed
 from stash_memory.results import Entry
 from stash_memory.values import moment, pack_json
@@ -253,7 +254,10 @@ def _messages(
 
 
 def _first(conversation_id: str) -> Call[MessageHits]:
-    return listed(conversation_id, roles=(), limit=MAX_FORGET_KEYS, offset=0, newest_first=False, archived=True)
+    messages = search_request(
+        None, k=MAX_FORGET_KEYS, order="oldest", kind="message", group=conversation_id, archived=True
+    )
+    return Call(messages, MessageHits)
 
 
 def _keys(found: MessageHits) -> builtins.list[str]:

@@ -18,6 +18,7 @@ from stash_protocol import memories
 from stash_protocol.errors import BadRequest, NotFound
 from stash_protocol.memories import MAX_KEYS, Order, Role
 from stash_protocol.reader import Payload
+from stash_protocol.searching import Search
 
 
 class Message(Hit):
@@ -250,7 +251,7 @@ def listed(
     if conversation_id is not None:
         filters["group"] = conversation_id
     order: Order = "newest" if newest_first else "oldest"
-    return Call(search_request(None, k=limit, offset=offset, order=order, **filters), MessageHits)
+    return Call(_said(k=limit, offset=offset, order=order, **filters), MessageHits)
 
 
 def _add(message: MessageFields) -> Call[Entry]:
@@ -280,9 +281,14 @@ def _memory(given: dict[str, Any], **more: Any) -> memories.Memory | None:
 
 
 def _of_keys(keys: Sequence[str]) -> Call[MessageHits]:
-    return Call(
-        search_request(None, k=len(keys), order="oldest", kind="message", keys=keys, archived=True), MessageHits
-    )
+    return Call(_said(k=len(keys), order="oldest", kind="message", keys=keys, archived=True), MessageHits)
+
+
+def _said(**fields: Any) -> Search:
+    """A request for messages as they were said, whole."""
+    request = search_request(None, **fields)
+    request.whole = True
+    return request
 
 
 def _gets(keys: Sequence[str]) -> Iterator[Call[MessageHits]]:

@@ -133,6 +133,10 @@ class Reads(MemoryReads, Protocol):
         """The number of a namespace, 0 for one that holds nothing yet."""
         ...
 
+    def find(self, namespace: int, key: str, now: int) -> Row | None:
+        """The live entry of a key."""
+        ...
+
     def page(
         self,
         namespace: int,
@@ -240,10 +244,6 @@ class Store(Reads, MemoryStore, Protocol):
 
     def head(self, namespace: int, key: str) -> Head | None:
         """The row of a key, alive or expired."""
-        ...
-
-    def find(self, namespace: int, key: str, now: int) -> Row | None:
-        """The live entry of a key."""
         ...
 
     def insert(

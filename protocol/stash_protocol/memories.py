@@ -119,7 +119,7 @@ class Hit(Struct, omit_defaults=True):
             rank as a share of the best possible; None where nothing was asked for.
         importance: 0 to 1.
         at: when it happened, milliseconds since the epoch.
-        content: its text.
+        content: its text; of a value that is its own text, what was searched: its first 32,768 characters.
         reward: its own score.
         parts: with ``explain``, what score and importance are made of.
     """

@@ -31,6 +31,7 @@ class Search(Request, tag="search"):
         half_life_ms: after which the recency part of importance is a half.
         budget: tokens (of 4 characters) the contents may have together; at least one hit is given all the same.
         explain: with the parts of every score.
+        whole: with whole contents; else a value that is its own text counts with its first 32,768 characters.
     """
 
     query: Text | None = None
@@ -46,6 +47,7 @@ class Search(Request, tag="search"):
     half_life_ms: Duration | None = None
     budget: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     explain: bool = False
+    whole: bool = False
 
 
 class Conversations(Request, tag="conversations"):

@@ -58,7 +58,7 @@ def get(call: Call) -> None:
     for start in range(0, len(keys), MAX_KEYS):
         some = keys[start : start + MAX_KEYS]
         wanted = {"kind": "message", "keys": some, "archived": True}
-        _, payload = call.ask({"k": len(some), "order": "oldest", "filter": wanted})
+        _, payload = call.ask({"k": len(some), "order": "oldest", "filter": wanted, "whole": True})
         found |= {hit["entry"]["key"]: hit for hit in msgpack.unpackb(payload)}
     missing = [key for key in keys if key not in found]
     if missing:
@@ -94,6 +94,7 @@ def said(call: Call) -> tuple[list[dict[str, Any]], int]:
     fields.setdefault("filter", {})["kind"] = "message"
     fields.setdefault("k", PAGE)
     fields["order"] = "newest" if call.get("newest") else "oldest"
+    fields["whole"] = True
     reply, payload = call.ask(fields)
     return msgpack.unpackb(payload), reply["total"]
 

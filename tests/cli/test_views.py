@@ -148,6 +148,14 @@ def test_many_messages_are_read_in_the_order_that_was_asked_for(own: Command) ->
     assert (done.returncode, done.stdout, b"'absent'" in done.stderr) == (3, b"", True)
 
 
+def test_a_long_message_is_printed_whole(own: Command) -> None:
+    content = b"x" * 40_000 + b" zebra"
+    key = own.ok("message", "add", "c", "user", stdin=content).decode().strip()
+    assert own.ok("message", "get", key) == content + b"\n"
+    assert own.json("message", "get", key)["content"].encode() == content
+    assert own.ok("conversation", "show", "c") == b"user: " + content + b"\n"
+
+
 def test_a_message_comes_from_stdin_and_must_be_text(own: Command) -> None:
     key = own.ok("message", "add", "c", "user", stdin="é𝄞".encode()).decode().strip()
     assert own.ok("message", "get", key).decode() == "é𝄞\n"

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from stash_memory import BadRequest, Conflict, NotFound, Stash
+from stash_memory import BadRequest, Conflict, NotFound, Stash, TooLarge
 from stash_memory import conversations as views
 from stash_memory.calls import Call
+from stash_protocol.memories import MAX_TEXT
 from stash_protocol.operations import Conversations
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -216,6 +217,26 @@ def test_a_message_comes_back_as_it_was_stored(stash: Any) -> None:
     assert (message.metadata, message.importance, message.created_at, message.tags) == ({"a": 1}, 0.9, NOW, ["t"])
     assert (message.kind, message.embedding_status) == ("message", "skipped")
     assert stash.get(entry.key) == TEXT
+
+
+def test_a_long_message_comes_back_whole_and_is_found_by_how_it_begins(stash: Any) -> None:
+    for size in (40_000, 3 << 20):  # in the row, and in pieces beside it
+        content = "giraffe " + "é" * (size // 2) + " zebra"
+        stash.messages.add(conversation_id="c", role="tool", content=content, key="long")
+        assert stash.messages.get("long").content == content
+        assert [message.content for message in stash.messages.list("c")] == [content]
+        assert [message.content for message in stash.conversations.show("c")] == [content]
+    assert stash.search("zebra").total == 0
+    assert len(stash.search("giraffe")[0].content) == MAX_TEXT
+
+
+def test_messages_too_long_to_come_together_are_refused_and_come_one_by_one(stash: Any) -> None:
+    for number in range(3):
+        stash.messages.add(conversation_id="c", role="tool", content="x" * (6 << 20), key=f"m{number}")
+    with pytest.raises(TooLarge, match="ask for fewer"):
+        stash.messages.list("c")
+    assert len(stash.messages.list("c", limit=2)) == 2
+    assert stash.conversations.forget("c") == 3
 
 
 def test_a_message_needs_a_conversation_a_role_and_a_content(stash: Any) -> None:

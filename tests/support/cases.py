@@ -63,7 +63,7 @@ AIMED: dict[type[Request], list[Case]] = {
         (op.Search(), b""),
         (op.Search(query="words"), b""),
         (op.Search(vector=VECTOR, explain=True), b""),
-        (op.Search(like="m"), b""),
+        (op.Search(like="m", whole=True), b""),
         (op.Search(filter=Filter(tags_any=["t"], group="g", min_score=0.5, archived=True)), b""),
         (op.Search(filter=Filter(keys=["m"], prefix="m", where=[Condition("score", "gte", 0.5)])), b""),
     ],

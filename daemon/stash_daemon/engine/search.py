@@ -13,7 +13,7 @@ from stash_daemon.keys import Caller
 from stash_daemon.memory_store import KINDS, OWN, ROLES, STATES, Memorable, Model
 from stash_daemon.store import Reads
 from stash_protocol.errors import BadRequest, TooLarge
-from stash_protocol.memories import Found, Hit
+from stash_protocol.memories import MAX_TEXT, Found, Hit
 from stash_protocol.operations import Search
 from stash_protocol.vectors import ITEM_SIZE, check_vector
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TOKEN = 4  # characters of English text, about
 MAX_FOUND = 16 << 20  # bytes of the hits in one reply
+TOO_MUCH = "the memories found have more than 16 MiB together; ask for fewer"
 READ_AT_ONCE = 64  # memories: with their texts and metadata some 10 MiB at the most
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -50,7 +51,7 @@ def search(core: Core, caller: Caller, request: Search) -> Reply:
         model = _model(reads.models(namespace), direction, index, now)
         wanted = _wanted(core, request, direction, model)
         ranked = rank(index, reads, namespace, wanted, now)
-        hits, found = _read(reads, ranked, request, now)
+        hits, found = _read(reads, namespace, ranked, request, now)
     if note is None and direction is not None and not ranked.embedded and ranked.candidates:
         note = f"none of these memories has a vector of model {direction.model!r}"
     if note is None and found.mode == "keyword" and not found.total and not any(map(str.isalnum, request.query or "")):
@@ -138,7 +139,7 @@ def _wanted(core: Core, request: Search, direction: Direction | None, model: Mod
     )
 
 
-def _read(reads: Reads, ranked: Ranked, request: Search, now: int) -> tuple[list[msgspec.Raw], Found]:
+def _read(reads: Reads, namespace: int, ranked: Ranked, request: Search, now: int) -> tuple[list[msgspec.Raw], Found]:
     """The hits, some at a time, as the reply has them; with a budget, the first and no more than fit.
 
     Raises:
@@ -151,7 +152,8 @@ def _read(reads: Reads, ranked: Ranked, request: Search, now: int) -> tuple[list
     size = 0
     for start in range(0, len(ranked.entries), READ_AT_ONCE):
         for memory in reads.memorable(ranked.entries[start : start + READ_AT_ONCE], now):
-            hit = _hit(memory, ranked, place[memory.head.id], now, explain=request.explain)
+            content = _whole(reads, namespace, memory, now) if request.whole else memory.text
+            hit = _hit(memory, content, ranked, place[memory.head.id], now, explain=request.explain)
             if request.budget is not None:
                 tokens = -(-len(hit.content) // TOKEN)
                 if hits and found.tokens + tokens > request.budget:
@@ -162,12 +164,23 @@ def _read(reads: Reads, ranked: Ranked, request: Search, now: int) -> tuple[list
             found.count += 1
             size += len(hits[-1])
             if size > MAX_FOUND:
-                raise TooLarge("the memories found have more than 16 MiB together; ask for fewer with k")
+                raise TooLarge(TOO_MUCH)
     found.truncated = request.budget is not None and request.offset + len(hits) < ranked.total
     return hits, found
 
 
-def _hit(found: Memorable, ranked: Ranked, place: int, now: int, *, explain: bool) -> Hit:
+def _whole(reads: Reads, namespace: int, found: Memorable, now: int) -> str:
+    """The content, however long it is."""
+    if found.memory.text is not None or found.head.size <= MAX_TEXT:
+        return found.text
+    if found.head.size > MAX_FOUND:
+        raise TooLarge(TOO_MUCH)
+    row = reads.find(namespace, found.head.key, now)
+    assert row is not None  # it was there a moment ago, in this very snapshot
+    return bytes(row.value).decode(errors="replace")
+
+
+def _hit(found: Memorable, content: str, ranked: Ranked, place: int, now: int, *, explain: bool) -> Hit:
     memory = found.memory
     return Hit(
         entry=entry(found.head, now),
@@ -175,7 +188,7 @@ def _hit(found: Memorable, ranked: Ranked, place: int, now: int, *, explain: boo
         similarity=ranked.similarities[place] if ranked.similarities else None,
         importance=ranked.importances[place],
         at=memory.at,
-        content=found.text,
+        content=content,
         embedding_status=STATES[memory.state],
         kind=KINDS[memory.kind],
         role=ROLES[memory.role],
