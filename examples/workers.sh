@@ -19,7 +19,7 @@ pids=
 trap 'rm -f "$lines"; [ -z "$pids" ] || kill $pids 2>/dev/null || :' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-cat >"$lines"
+awk NF >"$lines" # whole lines: the last may come without its end, and empty ones are no work
 total=$(wc -l <"$lines" | tr -d ' ')
 
 work() { # the command: go over all lines, and do those nobody else has

@@ -136,6 +136,12 @@ def test_every_line_is_done_once_whoever_works(shell: Shell) -> None:
     shell.ok("workers.sh", "job", "2", "false", stdin=lines)  # nothing is left for it to do
 
 
+def test_a_last_line_without_its_end_counts_and_an_empty_one_does_not(shell: Shell) -> None:
+    done = shell("workers.sh", "job", "1", "sh", "-c", 'echo "$1" >> done', "sh", stdin=b"one\n\n  two \nthree")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, b"job: 3 of 3: three")
+    assert (shell.home / "done").read_text() == "one\n  two \nthree\n"
+
+
 def test_what_failed_is_said_and_tried_again(shell: Shell) -> None:
     lines = b"good\nbad\n"
     program = shell.script('[ "$1" = good ] || [ -e mended ]')
