@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from stash_daemon.clock import Anchor, Clock, SystemClock
@@ -12,6 +13,7 @@ from stash_daemon.lock import OwnerLock
 from stash_daemon.observe import Observer
 from stash_daemon.settings import Settings
 from stash_daemon.stores.sqlite import SqliteStore
+from stash_protocol.errors import BadRequest
 
 DATABASE = "stash.db"  # in the data directory, with the lock of its owner beside it
 LOCK = "daemon.lock"
@@ -28,6 +30,7 @@ def open_engine(settings: Settings, *, clock: Clock | None = None) -> Engine:
     Raises:
         Busy: another process owns the directory; the message names it.
         StorageDamaged: the database is not a whole one of ours.
+        BadRequest: the directory cannot be made.
     """
     in_memory = settings.backend == "memory" or settings.durability == "memory"
     database = "" if in_memory else f"{settings.data_dir}/{DATABASE}"
@@ -41,14 +44,17 @@ def open_embedded(settings: Settings, path: str, *, clock: Clock | None = None) 
     Raises:
         Busy: another process owns the file; the message names it.
         StorageDamaged: the file is not a whole database of ours.
+        BadRequest: there is a directory, or there cannot be a file.
     """
+    if os.path.isdir(path):
+        raise BadRequest(f"{path} is a directory; the path of a stash is that of its file")
     lock = OwnerLock(path + ".lock", f"{path} is open in the process") if path else None
     return _open(settings, path, lock, clock)
 
 
 def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Clock | None, reserve: str = "") -> Engine:
     if lock is not None:
-        Path(lock.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(os.path.dirname(lock.path))
         lock.acquire()
     store: SqliteStore | None = None
     try:
@@ -65,3 +71,10 @@ def _open(settings: Settings, database: str, lock: OwnerLock | None, clock: Cloc
             lock.release()
         raise
     return engine
+
+
+def _make_directory(path: str) -> None:
+    try:
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadRequest(f"the directory {path} cannot be made: {error.strerror}") from None

@@ -217,3 +217,14 @@ async def _get_set(stash: AsyncStash) -> Any:
     found = await stash.get("k")
     await stash.set("k", "v")
     return found
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(".", "is a directory"), ("file/x.db", "the directory .* cannot be made"), ("file/deep/x.db", "cannot be made")],
+)
+def test_a_path_where_no_file_can_be_is_refused_and_nothing_is_left(tmp_path: Path, path: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadRequest, match=said):
+        Stash(backend="sqlite", path=tmp_path / path)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
