@@ -81,7 +81,8 @@ VALUE_VERBS = (
         ),
         more="With --group, --kind or another filter of memories, older and newer go by when they happened. "
         "It also carries out the rules of retention, as `stash retention run` does, unless something narrows it "
-        "(a prefix, a tag, a filter; a policy must be given then) or --archive is given.",
+        "(a prefix, a tag, a filter; a policy must be given then) or --archive is given. Off a terminal, to keep 0 of "
+        "all there are is refused without --yes, --dry-run or --archive.",
     ),
     Verb(
         "export",

@@ -94,7 +94,8 @@ EPISODE_VERBS = (
             Option("--dry-run", "flag", "Delete nothing; print what it would delete.", "dry_run"),
             Option("-y --yes", "flag", "Do not ask. Only a terminal is ever asked, and only where 0 are to be kept."),
         ),
-        more=f"At least one policy must be given. Episodes without a reward are not chosen by theirs. {WHEN}",
+        more="At least one policy must be given. Episodes without a reward are not chosen by theirs. Off a terminal, "
+        f"to keep 0 of all episodes is refused without --yes or --dry-run. {WHEN}",
     ),
     Verb(
         "episode save",

@@ -18,7 +18,9 @@ from stash_protocol.errors import BadRequest, Conflict, NotFound
 BROAD = frozenset(("older_than_ms", "keep_newest", "keep_highest_score", "dry_run"))
 """Fields that name no part of the namespace: with these alone, retention is carried out too."""
 
-POLICIES = frozenset(("older_than_ms", "keep_newest", "keep_highest_score"))
+KEEPING = frozenset(("keep_newest", "keep_highest_score"))
+
+POLICIES = frozenset(("older_than_ms", *KEEPING))
 
 TOGETHER = 64  # entries deleted with one round trip
 
@@ -62,21 +64,32 @@ def _check(call: Call, fields: dict[str, Any]) -> None:
 
 
 def make_sure(call: Call, fields: dict[str, Any]) -> None:
-    """Ask a person before a policy that keeps nothing; and take no empty prefix, which may be an unset variable.
+    """Ask a person before a policy that keeps nothing; and let no script delete everything by accident.
 
     Raises:
         BadRequest: that was not meant.
     """
-    if 0 not in (fields.get("keep_newest"), fields.get("keep_highest_score")) or call.get("yes"):
+    if 0 not in map(fields.get, KEEPING) or call.get("yes"):
         return
     if not streams.is_terminal(0):
-        if fields.get("prefix") == "" and fields.keys() <= BROAD | {"prefix"}:
-            raise BadRequest("--prefix: an empty one means every entry; give --yes too if that is meant")
+        _refuse_everything(call)
         return
     count = _condemned(call, fields)[0]["pruned"]
     if count and not streams.agrees(f"Delete {count:,} {'entry' if count == 1 else 'entries'}?"):
         raise BadRequest("nothing was deleted")
     call.connect().renew()  # people take their time
+
+
+def _refuse_everything(call: Call) -> None:
+    """Refuse to keep none where no part of the namespace is named; an empty text may be a variable never set."""
+    fields = call.fields()
+    named = {**fields.pop("filter", {}), **fields}
+    if any(value != "" for name, value in named.items() if name not in BROAD and name != "archived"):
+        return
+    if "prefix" in named:
+        raise BadRequest("--prefix: an empty one means every entry; give --yes too if that is meant")
+    label = next(row.label for row in call.verb.options if row.wire in KEEPING and call.get(row.name) == 0)
+    raise BadRequest(f"{label} 0 keeps none of all there are: say which, or give --yes too if that is meant")
 
 
 def _condemned(call: Call, fields: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

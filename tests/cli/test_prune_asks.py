@@ -51,6 +51,46 @@ def test_a_script_does_not_prune_everything_by_an_empty_prefix(own: Command) -> 
     assert own.ok("list") == b""
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prune", "--keep-newest", "0"],
+        ["prune", "--keep-highest-score", "0", "--keep-newest", "5"],
+        ["prune", "--keep-newest", "0", "--older-than", "7d"],
+        ["prune", "--keep-newest", "0", "--archived"],
+        ["prune", "--keep-newest", "0", "--group-prefix", ""],
+        ["episode", "prune", "--keep-newest", "0"],
+        ["episode", "prune", "--keep-highest-reward", "0"],
+        ["episode", "prune", "--keep-highest-reward", "0", "--task-prefix", ""],
+    ],
+)
+def test_a_script_keeps_none_of_everything_only_with_yes(own: Command, words: list[str]) -> None:
+    own.ok("episode", "add", "t", "v", "--key", "e", "--reward", "1")
+    done = own(*words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b" 0 keeps none of all there are: say which, or give --yes too if that is meant" in done.stderr
+    assert own.ok(*words, "--dry-run") == b"e\n"
+    assert own.ok("list") == b"e\n"
+    own.ok(*words, "--yes")
+    assert own.ok("list") == b""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["prune", "--keep-newest", "0", "--tag", "t"],
+        ["prune", "--keep-newest", "0", "--prefix", "e"],
+        ["prune", "--keep-newest", "0", "--min-score", "0"],
+        ["episode", "prune", "--keep-newest", "0", "--task", "t"],
+        ["episode", "prune", "--keep-highest-reward", "0", "--min-reward", "0"],
+    ],
+)
+def test_a_script_may_keep_none_of_what_it_names(own: Command, words: list[str]) -> None:
+    own.ok("episode", "add", "t", "v", "--key", "e", "--reward", "1", "--tag", "t")
+    own.ok(*words)
+    assert own.ok("list") == b""
+
+
 @pytest.mark.parametrize("narrowing", [["--tag", "t"], ["--where", "a=1"], ["--prefix", "p/"], ["--kind", "memory"]])
 def test_what_only_narrows_is_refused_without_a_policy(stash: Command, narrowing: list[str]) -> None:
     for words in (narrowing, [*narrowing, "--dry-run"]):
