@@ -11,7 +11,7 @@ from stash_memory import given
 from stash_memory.autostart import connect as dial
 from stash_memory.autostart import may_start
 from stash_protocol.address import Address, directory
-from stash_protocol.errors import BadRequest, Internal, StashError
+from stash_protocol.errors import BadRequest, Internal, StashError, Unreachable
 from stash_protocol.types import format_duration
 
 TYPE_CHECKING = False
@@ -119,12 +119,23 @@ def connect(values: dict[str, Any], timeout: float, *, autostart: bool) -> Conne
     config = given.read_config()
     where, credential = address(values, config), api_key(values, config)
     start = may_start(config) and autostart
-    stream: Any = dial(where, timeout, autostart=start, verbose="verbose" in values)
+    try:
+        stream: Any = dial(where, timeout, autostart=start, verbose="verbose" in values)
+    except Unreachable as problem:
+        raise (_obstructed(problem) if start and where.scheme == "unix" else None) or problem from None
     if where.scheme == "tls":
         from stash_cli.tls import secure
 
         stream = secure(stream, where, timeout)
     return Connection(stream, where, credential, timeout)
+
+
+def _obstructed(problem: Unreachable) -> Unreachable | None:
+    """The error with the directory for want of which no daemon can start; None: that is not why."""
+    from stash_cli.directories import obstacle
+
+    said = obstacle(directory("data")) or obstacle(directory("log"))
+    return Unreachable(f"{problem.message}; {said}") if said else None
 
 
 def address(values: dict[str, Any], config: dict[str, str]) -> Address:

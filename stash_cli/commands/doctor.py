@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stash_cli import render, streams
 from stash_cli.call import Call, address, connect
+from stash_cli.directories import obstacle
 from stash_memory.autostart import may_start
 from stash_memory.given import read_config
 from stash_protocol.errors import StashError, StorageDamaged, Unreachable
@@ -91,14 +92,14 @@ def examine(call: Call) -> Iterator[Finding]:
     readable = configuration.verdict == "ok"  # else API keys would fail for the same reason
     api_keys = [_api_keys(settings)] if readable else []
     yield from api_keys
-    yield _directory("data", settings.data_dir)
-    yield _directory("logs", settings.log_dir)
+    directories = [_directory("data", settings.data_dir), _directory("logs", settings.log_dir)]
+    yield from directories
     yield _room(settings.data_dir)
     yield _socket(settings)
     idle, finding = _daemon(call)
     yield (_embedder_of_daemon(call, settings) if finding.verdict == "ok" and not idle else None) or _embedder(settings)
     database = list(_database(settings)) if idle else []
-    if idle and any(other.verdict == "fail" for other in (configuration, *api_keys, *database)):
+    if idle and any(other.verdict == "fail" for other in (configuration, *api_keys, *directories, *database)):
         finding = warn("daemon", "none runs, and none can start before what failed is mended")
     yield finding
     yield from database
@@ -169,9 +170,11 @@ def _api_keys(settings: Settings) -> Finding:
 def _directory(subject: str, path: str) -> Finding:
     try:
         facts = os.stat(path)
-    except FileNotFoundError:
-        return ok(subject, f"{path} is not there yet; the first start makes it")
     except OSError as problem:
+        if said := obstacle(path):
+            return fail(subject, f"{said}; mend that, or set another path")
+        if isinstance(problem, FileNotFoundError):
+            return ok(subject, f"{path} is not there yet; the first start makes it")
         return fail(subject, f"{path} cannot be looked at: {problem.strerror}")
     if not stat.S_ISDIR(facts.st_mode):
         return fail(subject, f"{path} is not a directory; set another path, or move it away")

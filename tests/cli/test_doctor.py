@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import free_port
 from tests.support import fake_embedders as fakes
+
+HUMBLE = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+"""Starts a command as a root that must ask like anybody else."""
 
 
 def found(own, subject: str, **environment: str) -> tuple[str, str]:
@@ -159,3 +164,41 @@ def test_a_configuration_others_can_read_is_one_finding_of_many(own) -> None:
     assert f"chmod 0600 {path}" in checks["configuration"]["said"]
     assert checks["data"]["said"].startswith(f"{own.home}/there "), "the file was read all the same"
     assert "none can start" in checks["daemon"]["said"]
+
+
+def humbly(own, *words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that file modes bind, whoever runs the tests."""
+    root = os.geteuid() == 0
+    if root and not shutil.which(HUMBLE[0]):
+        pytest.skip("root may write everywhere, and there is no setpriv to forgo that")
+    kept = {name: value for name, value in own.environment.items() if name != "STASH_HOME" and name[:4] != "XDG_"}
+    line = [*(HUMBLE if root else ()), *own.line(*words)]
+    return subprocess.run(line, input=b"", capture_output=True, env={**kept, **environment}, timeout=30)
+
+
+def test_a_home_nobody_can_write_is_named_by_what_needs_it_and_by_doctor(own) -> None:
+    os.chmod(own.home, 0o555)
+    for words in (["set", "a", "b"], ["incr", "a"]):
+        done = humbly(own, *words, HOME=own.home)
+        assert done.returncode == 5
+        assert b"/stash cannot be made: %s cannot be written" % own.home.encode() in done.stderr
+    done = humbly(own, "doctor", "--json", HOME=own.home)
+    checks = {check["subject"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 9
+    assert [name for name, check in checks.items() if check["verdict"] == "fail"] == ["data", "logs"]
+    assert f"cannot be made: {own.home} cannot be written" in checks["logs"]["said"]
+    assert "none can start" in checks["daemon"]["said"]
+
+
+@pytest.mark.parametrize(("variable", "subject"), [("XDG_DATA_HOME", "data"), ("XDG_STATE_HOME", "logs")])
+def test_a_directory_below_a_file_is_named_with_that_file(own, variable: str, subject: str) -> None:
+    file = Path(own.home, "file")
+    file.touch()
+    environment = {"HOME": own.home, variable: str(file)}
+    done = humbly(own, "set", "a", "b", **environment)
+    assert done.returncode == 5
+    assert f"cannot be made: {file} is not a directory" in done.stderr.decode()
+    checks = json.loads(humbly(own, "doctor", "--json", **environment).stdout)["checks"]
+    said = {check["subject"]: check["said"] for check in checks if check["verdict"] == "fail"}
+    assert list(said) == [subject]
+    assert f"cannot be made: {file} is not a directory" in said[subject]
