@@ -34,6 +34,8 @@ _stash_table() {
     'conversation stats') args='-' ;;
     'incr') flags="$flags --ttl" valued="${valued}--ttl=- " args='key -' ;;
     'append') flags="$flags --max-len --ttl --json-value" valued="${valued}--max-len=- --ttl=- " args='key -' ;;
+    'pop') flags="$flags --first" args='key' ;;
+    'tail') flags="$flags --count --touch" valued="${valued}-n=- --count=- " args='key' ;;
     'batch') flags="$flags --atomic" args='' ;;
     'watch') flags="$flags --count" valued="${valued}--count=- " args='key' ;;
     'prune') flags="$flags --older-than --keep-newest --keep-highest-score --prefix --tag --all-tags --group --group-prefix --kind --role --after --before --min-score --where --archived --dry-run --archive --yes" valued="${valued}--older-than=- --keep-newest=- --keep-highest-score=- --prefix=key --tag=- --all-tags=- --group=- --group-prefix=- --kind=memory|message|episode --role=system|user|assistant|tool --after=- --before=- --min-score=- --where=- --archive=file " args='' ;;
@@ -55,7 +57,7 @@ _stash_table() {
     'config show') args='' ;;
     'config path') args='' ;;
     'completion') args='bash|zsh|fish' ;;
-    '') flags="--version $flags" args='set|get|update|extend|forget|ttl|exists|list|ls|search|context|retention|embed|episode|message|conversation|incr|append|batch|watch|prune|export|import|mcp|serve|status|ping|ready|stop|stats|top|doctor|key|config|completion' ;;
+    '') flags="--version $flags" args='set|get|update|extend|forget|ttl|exists|list|ls|search|context|retention|embed|episode|message|conversation|incr|append|pop|tail|batch|watch|prune|export|import|mcp|serve|status|ping|ready|stop|stats|top|doctor|key|config|completion' ;;
     'episode') args='add|query|prune|save|load' ;;
     'message') args='add|get|update|forget|list' ;;
     'conversation') args='list|show|update|forget|stats' ;;

@@ -160,7 +160,7 @@ def get(call: Call) -> None:
     if call.as_json:
         streams.emit(render.object_of(render.entry(reply, value)) + "\n")
         return
-    _emit_value(value)
+    emit_value(value)
 
 
 def _print_default(call: Call) -> None:
@@ -170,10 +170,11 @@ def _print_default(call: Call) -> None:
         members = [("key", render.dump(call.get("key"))), shown, ("default", "true")]
         streams.emit(render.object_of(members) + "\n")
     else:
-        _emit_value(default.encode(errors="surrogateescape"))
+        emit_value(default.encode(errors="surrogateescape"))
 
 
-def _emit_value(value: bytes) -> None:
+def emit_value(value: bytes) -> None:
+    """A value as it is, with a newline for a person."""
     streams.emit(value)
     if streams.is_terminal(1) and value[-1:] != b"\n":
         streams.emit(b"\n")

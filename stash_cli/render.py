@@ -84,12 +84,17 @@ def shown_value(kind: str, value: bytes) -> tuple[str, str]:
             if kind == "text":
                 return "value", dump(text)
             check_json(text)
-            return "value", text.strip().replace("\r", " ").replace("\n", " ")  # strings have none: they escape them
+            return "value", one_line(text)
         except ValueError:
             pass
     from binascii import b2a_base64
 
     return "value_base64", dump(b2a_base64(value, newline=False).decode())
+
+
+def one_line(document: str) -> str:
+    """A JSON document without line breaks, which can only stand between its parts: strings escape them."""
+    return document.strip().replace("\r", " ").replace("\n", " ")
 
 
 def check_json(text: str) -> None:
@@ -129,6 +134,9 @@ def reply(op: str, fields: dict[str, Any], answer: Any, payload: bytes) -> Membe
     if op in ("incr", "append"):
         name = "number" if op == "incr" else "length"
         return [(name, str(answer[name])), *entry(answer["entry"])]
+    if op in ("pop", "tail"):
+        items = one_line(bytes(payload).decode())
+        return [("item" if op == "pop" else "items", items), ("length", str(answer["length"])), *entry(answer["entry"])]
     return members_of(answer)
 
 

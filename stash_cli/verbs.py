@@ -40,6 +40,31 @@ VALUE_VERBS = (
         more="The list is a JSON array; one that is not there starts empty.",
     ),
     Verb(
+        "pop",
+        "Take the last item off a list and print it.",
+        "stash append jobs 'build 42'\njob=$(stash pop jobs --first)",
+        run="commands.entries:pop",
+        op="pop",
+        arguments=(KEY,),
+        options=(Option("--first", "flag", "The first, which is the oldest, instead.", "first"),),
+        more="Nobody else gets that item. A text is printed as it was appended, any other item as JSON; a newline is "
+        "added on a terminal only. Without such a list, or an item in it, the exit status is 3.",
+    ),
+    Verb(
+        "tail",
+        "Print the last items of a list, the oldest of them first.",
+        "stash tail log -n 20",
+        run="commands.entries:tail",
+        op="tail",
+        arguments=(KEY,),
+        options=(
+            Option("-n --count", "number", "At most so many; 1 unless given.", "count"),
+            Option("--touch", "flag", "Give the entry its own TTL again.", "touch"),
+        ),
+        more="They are printed as `stash get` prints the whole list: a JSON array, and a newline on a terminal only. "
+        "Without such a list the exit status is 3.",
+    ),
+    Verb(
         "batch",
         "Carry out commands from stdin, one JSON object a line; print one reply a line.",
         'printf \'%s\\n\' \'{"op": "set", "key": "k", "value": "v", "ttl": 60}\' | stash batch',
@@ -47,9 +72,9 @@ VALUE_VERBS = (
         options=(
             Option("--atomic", "flag", "All or none: one transaction, at most 1,000 commands, each on one entry."),
         ),
-        more="Ops: set, get, update, extend, forget, ttl, exists, list, incr, append, search. A string is kept as "
-        'text, any other is JSON; bytes are value_base64. Replies are {"ok": true, …} or {"ok": false, "error": {…}}, '
-        "in order. Exit 0 if all were ok, else as the first that was not.",
+        more="Ops: set, get, update, extend, forget, ttl, exists, list, incr, append, pop, tail, search. A string is "
+        'kept as text, any other is JSON; bytes are value_base64. Replies are {"ok": true, …} or {"ok": false, '
+        '"error": {…}}, in order. Exit 0 if all were ok, else as the first that was not.',
     ),
     Verb(
         "watch",

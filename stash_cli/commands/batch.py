@@ -26,7 +26,8 @@ MAX_ATOMIC = 1000  # commands of one transaction
 OPS = {
     verb.op: verb
     for verb in VERBS
-    if verb.name in ("set", "get", "update", "extend", "forget", "ttl", "exists", "list", "incr", "append", "search")
+    if verb.name
+    in ("set", "get", "update", "extend", "forget", "ttl", "exists", "list", "incr", "append", "pop", "tail", "search")
 }
 OWN_NAMES = {"vector": "embedding"}  # members that are not called as the wire calls them
 

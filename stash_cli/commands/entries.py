@@ -1,10 +1,12 @@
-"""`stash incr`, `stash append` and `stash watch`."""
+"""`stash incr`, `stash append`, `stash pop`, `stash tail` and `stash watch`."""
 
 from __future__ import annotations
 
+import json
+
 from stash_cli import render, streams
 from stash_cli.call import Call
-from stash_cli.hot import piped_value, send_value
+from stash_cli.hot import emit_value, piped_value, send_value
 from stash_cli.wire import reply_in
 from stash_protocol.errors import BadRequest, Timeout
 
@@ -43,6 +45,29 @@ def _as_json(item: bytes, *, is_json: bool) -> bytes:
     except ValueError as error:
         raise BadRequest(f"--json-value: the item is not JSON: {error}") from None
     return item if is_json else render.dump(text).encode()
+
+
+def pop(call: Call) -> None:
+    """`stash pop`."""
+    reply, item = call.ask()
+    if call.as_json:
+        streams.emit(render.object_of(render.reply("pop", {}, reply, item)) + "\n")
+    else:
+        emit_value(_as_appended(bytes(item)))
+
+
+def _as_appended(item: bytes) -> bytes:
+    """The text of an item that is one; else the item, as JSON."""
+    return str(json.loads(item)).encode() if item[:1] == b'"' else item
+
+
+def tail(call: Call) -> None:
+    """`stash tail`."""
+    reply, items = call.ask()
+    if call.as_json:
+        streams.emit(render.object_of(render.reply("tail", {}, reply, items)) + "\n")
+    else:
+        emit_value(items)
 
 
 def watch(call: Call) -> None:

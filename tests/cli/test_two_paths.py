@@ -131,6 +131,8 @@ FAST = [  # what the fast parser must understand, in an order that gives each so
 
 LEFT_TO_TYPER = [
     (["context", "--help"], b""),
+    (["pop", "k", "--first"], b""),
+    (["tail", "k", "-n", "2"], b""),
     (["set", "k", "v", "--text"], b""),
     (["get"], b""),
     (["get", "k", "more"], b""),
