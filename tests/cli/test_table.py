@@ -44,6 +44,7 @@ ENTERED_OTHERWISE = {  # fields no option is for, and why
     "memory.text_is_value": "--embed without --text",
     "memory.made": "export says so",
     "memory.archived_at": "export says so",
+    "whole": "message get always asks for it",
     "kind": "stash message and stash episode say it",
     "filter.keys": "get reads by key",
     "filter.prefix": "--prefix of prune",
