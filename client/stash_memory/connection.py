@@ -100,33 +100,25 @@ class Connection(asyncio.Protocol):
 
     async def ask_many(self, calls: Sequence[tuple[Request, Payload]]) -> list[Outcome | StashError]:
         """Ask all, then wait for all, for as long as the caller does; raises Lost when the connection breaks."""
-        replies: list[tuple[Request, Reply]] = []
+        replies: list[tuple[Request, Reply | StashError]] = []
         outcomes: list[Outcome | StashError] = []
         try:
             for request, payload in calls:
-                replies.append((request, await self._begin_one_of_many(request, payload)))
-            for request, reply in replies:
                 try:
-                    answer, part = await self._answered(request, reply)
-                    outcomes.append((wire.read_body(request, answer), part))
-                except Garbled:
-                    raise
-                except StashError as error:
-                    outcomes.append(error)
+                    replies.append((request, await self.begin(request, payload, None)))
+                except StashError as error:  # it cannot be said on the wire
+                    replies.append((request, error))
+            for request, reply in replies:
+                if isinstance(reply, StashError):
+                    outcomes.append(reply)
+                else:
+                    outcomes.append(wire.outcome_of(request, *await self._answered(request, reply)))
         finally:
             for request, reply in replies[len(outcomes) :]:
                 self._pending.pop(request.id, None)
-                reply.cancel()
+                if not isinstance(reply, StashError):
+                    reply.cancel()
         return outcomes
-
-    async def _begin_one_of_many(self, request: Request, payload: Payload) -> Reply:
-        """As `begin`; a request that cannot be said on the wire has its error for a reply."""
-        try:
-            return await self.begin(request, payload, None)
-        except StashError as error:
-            reply: Reply = self.loop.create_future()
-            reply.set_exception(error)
-            return reply
 
     async def begin(self, request: Request, payload: Payload, deadline: float | None) -> Reply:
         """Send a request, once the daemon reads; the future of its reply.

@@ -101,10 +101,5 @@ class Flight:
         request, _ = self._calls[place]
         self._bytes -= size
         self._valued -= isinstance(request, VALUED)
-        try:
-            self._outcomes[place] = wire.read_body(request, answer), payload
-        except Garbled:
-            raise
-        except StashError as error:
-            self._outcomes[place] = error
+        self._outcomes[place] = wire.outcome_of(request, answer, payload)
         return answer.rate

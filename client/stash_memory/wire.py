@@ -134,8 +134,22 @@ def read_any(envelope: bytes) -> Answer[Raw]:
         raise Garbled(f"the daemon's reply cannot be read: {error}") from None
 
 
+def outcome_of(request: Request, answer: Answer[Raw], payload: Payload) -> Outcome | StashError:
+    """What became of one request among many: its reply, or the daemon's error.
+
+    Raises:
+        Garbled: the reply is none.
+    """
+    try:
+        return read_body(request, answer), payload
+    except Garbled:
+        raise
+    except StashError as error:
+        return error
+
+
 def read_body(request: Request, answer: Answer[Raw]) -> Any:
-    """The body of one reply among many.
+    """The body of one reply.
 
     Raises:
         StashError, Garbled: as in `read_answer`.
