@@ -117,6 +117,7 @@ class Expired(NamedTuple):
     expires: int
     version: int
     size: int
+    tagged: int
 
 
 class Usage(NamedTuple):

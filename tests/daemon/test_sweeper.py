@@ -126,5 +126,5 @@ def test_the_log_begins_anew_under_load_and_the_loop_never_syncs_it(tmp_path: Pa
     asyncio.run(scenario())
 
 
-def test_after_a_slice_others_have_three_times_as_long_and_never_less_than_it_takes_to_serve_a_hundred() -> None:
-    assert [rest(took) for took in (0.0, 0.001, 0.010)] == [0.004, 0.004, 0.030]
+def test_after_a_slice_others_have_three_times_as_long_and_never_less_than_it_takes_to_serve_hundreds() -> None:
+    assert [rest(took) for took in (0.0, 0.001, 0.010)] == [0.012, 0.012, 0.030]

@@ -38,7 +38,7 @@ REPLACE = (
     "UPDATE entries SET type = ?, created = ?, updated = ?, expires = ?, ttl = ?, version = ?, value = ?, tagged = ?"
 )
 RETIME = "UPDATE entries SET expires = ?, ttl = ?, version = ?"
-FILED = "SELECT id, namespace, key, expires, version, size FROM entries INDEXED BY entries_by_due"
+FILED = "SELECT id, namespace, key, expires, version, size, tagged FROM entries INDEXED BY entries_by_due"
 
 
 class SqliteStore(RecentReads, MemoryWrites, EmbeddingWrites, PieceWrites, SqliteSpace):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stash_daemon.engine.pruning import SLICE
+from stash_daemon.engine.pruning import MEMORY, SLICE
 from stash_protocol import operations as op
 from stash_protocol.errors import BadRequest
 from stash_protocol.memories import Condition, Filter, Kind, Memory, Role
@@ -112,14 +112,44 @@ def test_what_is_archived_is_chosen_only_where_that_is_asked_for(bench: Bench) -
     assert prune(bench, keep_highest_score=0, filter=Filter(kind="episode", archived=True)) == ["a"]
 
 
-def test_many_are_deleted_in_slices_and_none_twice(bench: Bench) -> None:
-    for number in range(150):
-        remember(bench, f"k{number:03}", score=float(number), group="odd" if number % 2 else "even")
-    assert prune(bench, keep_newest=0, filter=Filter(group="odd")) == [f"k{n:03}" for n in range(1, 150, 2)]
-    assert len(bench.keys()) == 75
-    slices = list(bench.engine.steps(op.Prune(keep_newest=0, dry_run=True), b"", bench.caller))
-    assert len(slices) > 75 // SLICE
-    assert len(prune(bench, keep_newest=5)) == 70
+@pytest.mark.parametrize(("remembered", "weight"), [(False, 1), (True, MEMORY)])
+def test_many_are_deleted_in_slices_and_none_twice(bench: Bench, remembered: bool, weight: int) -> None:
+    count = 4 * SLICE // weight
+    for number in range(count):
+        memory = Memory(score=float(number), text="words") if remembered else None
+        bench.set(f"k{number:03}", tags=["odd"] if number % 2 else [], memory=memory)
+    assert slices(bench, op.Prune(keep_newest=0, tag="odd")) >= 2
+    assert bench.keys() == [f"k{number:03}" for number in range(0, count, 2)]
+    assert slices(bench, op.Clear(prefix="k")) >= 2
+    assert bench.keys() == []
+
+
+@pytest.mark.parametrize(("remembered", "weight"), [(False, 1), (True, MEMORY)])
+def test_what_is_expired_is_swept_in_slices(bench: Bench, remembered: bool, weight: int) -> None:
+    count = 4 * SLICE // weight
+    for number in range(count):
+        bench.set(f"k{number}", ttl_ms=1000, memory=Memory(text="words") if remembered else None)
+    bench.clock.advance(seconds=2)
+    swept = 1
+    bench.engine.begin()
+    while bench.engine.sweep():
+        swept += 1
+    bench.engine.commit()
+    assert swept >= 4
+    assert bench.engine.next_expiry() is None
+
+
+def slices(bench: Bench, request: op.Request) -> int:
+    """How many turns a long operation takes that delete something."""
+    deleting, left = 0, len(bench.keys())
+    steps = bench.engine.steps(request, b"", bench.caller)
+    step = None
+    while step is None:
+        bench.engine.begin()
+        step = next(steps)
+        bench.engine.commit()
+        deleting, left = deleting + (len(bench.keys()) < left), len(bench.keys())
+    return deleting
 
 
 def test_a_condition_that_makes_no_sense_is_refused(bench: Bench) -> None:
