@@ -21,7 +21,7 @@ check-code: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q -n auto $(CORE) --cov
 
-bench: .venv/installed-bench  ## measure stash beside Redis, diskcache and the bare interpreter (QUICK=1: two minutes)
+bench: .venv/installed-bench  ## measure stash beside Redis, diskcache and the bare interpreter (QUICK=1: three minutes)
 	$(BIN)/python -m bench $(if $(QUICK),--quick)
 
 torture: .venv/installed-dev  ## two hours: kill, race, crowd, disturb, fuzz (RUN="crash --rounds 100": one of them)

@@ -43,7 +43,7 @@ def main() -> None:
 
 def _options(known: dict[str, Row]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="stash beside what it would replace")
-    parser.add_argument("--quick", action="store_true", help="smaller counts: about two minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller counts: about three minutes")
     parser.add_argument("--only", nargs="+", default=[], metavar="ROW", choices=list(known), help="only these rows")
     parser.add_argument("--list", action="store_true", help="name the rows, and measure nothing")
     return parser.parse_args()
